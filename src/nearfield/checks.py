@@ -1,0 +1,99 @@
+"""Checks of arguments that several rooms share; each returns what is right and raises what is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nearfield.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from nearfield.encode.protocol import Encoder, Vectors
+    from nearfield.engine.protocol import Keys, Settings
+
+
+def count(value: object, what: str) -> int:
+    """Return a whole number of at least 1; a bool or a float is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InvalidInput(f"{what} must be an int of at least 1, got {value!r}")
+    return int(value)
+
+
+def share(value: object, what: str) -> float:
+    """Return a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= float(value) <= 1:
+        raise InvalidInput(f"{what} must be a number from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def choice(value: object, what: str, choices: Sequence[str]) -> str:
+    """Return one of some words."""
+    if value not in choices or not isinstance(value, str):
+        raise InvalidInput(f"{what} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what: str = "vectors") -> Vectors:
+    """Return vectors as float32 `(n, d)` of unit length; zero vectors stay zero.
+
+    Args:
+        vectors: Anything that NumPy makes a real matrix of.
+        rows: How many there must be; None: any number.
+        dimension: Their length; None: any from 1.
+        what: Their name in messages.
+
+    Raises:
+        InvalidInput: another shape, no numbers, NaN or infinite.
+    """
+    shape = f"({rows if rows is not None else 'n'}, {dimension if dimension is not None else 'd'})"
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:
+        raise InvalidInput(f"{what} must be a float32 array of shape {shape}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got dtype {array.dtype}")
+    if array.ndim != 2 or rows not in (None, len(array)) or dimension not in (None, array.shape[1]) or not array.shape[1]:
+        raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise InvalidInput(f"{what} must be finite; row {bad[0]} has NaN or an infinity ({len(bad)} such rows)")
+    # In double precision, so that lengths neither overflow nor vanish.
+    wide = array.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def found(doc_ids: Sequence[str], keys: Sequence[int | None]) -> Keys:
+    """Return the keys, int64 `(n,)`, of doc_ids that are all in the collection.
+
+    Raises:
+        NotFound: some are not; names the first.
+    """
+    missing = [doc_id for doc_id, key in zip(doc_ids, keys, strict=True) if key is None]
+    if missing:
+        others = f" ({len(missing)} of {len(doc_ids)} are not)" if len(missing) > 1 else ""
+        raise NotFound(f"doc_id {missing[0]!r} is not in the collection{others}")
+    return np.array(keys, dtype=np.int64)
+
+
+def same_encoder(encoder: Encoder, settings: Settings) -> None:
+    """Raise Conflict if the collection's vectors come from another encoder."""
+    if settings.fingerprint not in (None, encoder.fingerprint):
+        raise Conflict(
+            f"the collection's vectors come from another encoder ({settings.encoder!r}, fingerprint "
+            f"{settings.fingerprint}) than {encoder.name!r} (fingerprint {encoder.fingerprint}); open it with the "
+            "encoder that it was made with"
+        )
+    if settings.dimension not in (None, encoder.dimension):
+        raise Conflict(
+            f"the collection's vectors have {settings.dimension} dimensions, and those of the encoder {encoder.name!r} "
+            f"have {encoder.dimension}; search with vectors, or open it with the encoder that made them"
+        )
+
+
+def finite(value: float) -> bool:
+    """Return whether a number is neither NaN nor infinite."""
+    return math.isfinite(value)

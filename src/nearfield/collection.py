@@ -1,0 +1,344 @@
+"""`Collection`: what users hold. It delegates to the rooms, and holds no algorithm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+
+from nearfield import checks, ingest
+from nearfield.documents import Document, check_doc_id, read_documents
+from nearfield.documents.coerce import Documents
+from nearfield.encode.protocol import Encoder, Vectors
+from nearfield.engine.protocol import Engine, Stats
+from nearfield.errors import InvalidInput
+from nearfield.filters import Where, parse
+from nearfield.hits import Hits
+from nearfield.search import Query, SearchKeywords, SearchOptions, search_batch
+
+if TYPE_CHECKING:
+    from nearfield.cluster import Clustering
+    from nearfield.evaluate import Report
+
+Progress = Callable[[int, int], None]
+"""Called during long work with how many documents are done, and how many there are."""
+
+
+class Collection:
+    """A durable collection of documents that searches, clusters and recommends; `nearfield.open` returns one.
+
+    It may be used from several threads. Reads see one committed state each, and never wait for a write. Use it as a
+    context manager, or call `close`, to release its files.
+    """
+
+    def __init__(self, engine: Engine, encoder: Encoder | str | None = None) -> None:
+        self._engine = engine
+        self._encoder_choice = encoder
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+
+    # -- documents -------------------------------------------------------------------------------------------------
+
+    def add(
+        self, documents: Documents, *, vectors: Vectors | None = None, progress: Progress | None = None
+    ) -> list[str]:
+        """Add documents and return their doc_ids; when it returns, they are on disk.
+
+        The call is one batch, all or nothing. A document without a doc_id gets the next free number.
+
+        Args:
+            documents: A str, a dict, a `Document`, an iterable of these, a pandas DataFrame or an Arrow table. A dict's
+                keys "doc_id" (or "id", "_id"), "text", "title" and "metadata" have their meaning; others are metadata.
+            vectors: float32 `(n, d)`, a vector for each document, to be stored instead of encoding the texts; needn't
+                have unit length.
+            progress: Called with (encoded, total) during encoding.
+
+        Raises:
+            InvalidInput: a document can't be taken (the message names its row), a doc_id occurs twice, or the vectors
+                have the wrong shape or are not finite. Nothing was added.
+            Conflict: a doc_id exists already; use `upsert` to replace it. Nothing was added.
+            Locked: another process is writing.
+        """
+        return self._write(documents, vectors, progress, replacing=False)
+
+    def upsert(
+        self, documents: Documents, *, vectors: Vectors | None = None, progress: Progress | None = None
+    ) -> list[str]:
+        """Add documents, replacing those whose doc_id exists, and return their doc_ids; otherwise as `add`."""
+        return self._write(documents, vectors, progress, replacing=True)
+
+    def _write(
+        self, documents: Documents, vectors: Vectors | None, progress: Progress | None, *, replacing: bool
+    ) -> list[str]:
+        batch = read_documents(documents)
+        if not batch:
+            return []
+        if not replacing:
+            with self._engine.view() as view:
+                ingest.refuse_existing(batch, view)
+        if vectors is not None:
+            records = ingest.attach(batch, vectors, self._engine.settings.dimension)
+            return self._engine.write(records, replace=replacing)
+        records = ingest.encode(batch, self.encoder, progress)
+        return self._engine.write(records, replace=replacing, fingerprint=self.encoder.fingerprint)
+
+    def delete(self, doc_ids: str | int | Iterable[str | int] | None = None, *, where: Where | None = None) -> int:
+        """Delete documents, by their doc_ids or by a condition, and return how many there were.
+
+        Raises:
+            NotFound: a doc_id is not in the collection; nothing was deleted.
+            InvalidInput: neither or both of the arguments are given, or `where` is empty.
+        """
+        if (doc_ids is None) == (where is None):
+            raise InvalidInput("delete takes doc_ids or where, one of the two")
+        with self._engine.view() as view:
+            if doc_ids is None:
+                condition = parse(where)
+                if condition is None:
+                    raise InvalidInput("delete(where={}) would delete every document; state a condition")
+                names = view.doc_ids(view.keys(condition))
+            else:
+                names = list(dict.fromkeys(_doc_ids(doc_ids)))
+                checks.found(names, view.find(names))
+        return self._engine.delete(names)
+
+    @overload
+    def get(self, doc_id: str | int) -> Document: ...
+    @overload
+    def get(self, doc_id: list[str | int] | list[str] | list[int]) -> list[Document]: ...
+    def get(
+        self, doc_id: str | int | list[str | int] | list[str] | list[int]
+    ) -> Document | list[Document]:
+        """Return a document by its doc_id; for several doc_ids, a list in their order.
+
+        Raises:
+            NotFound: a doc_id is not in the collection.
+        """
+        names = _doc_ids(doc_id)
+        with self._engine.view() as view:
+            keys = checks.found(names, view.find(names))
+            found = [ingest.document(stored) for stored in view.read(keys)]
+        return found[0] if isinstance(doc_id, str | int) else found
+
+    def doc_ids(self, where: Where | None = None) -> list[str]:
+        """Return the doc_ids of the documents that match, in the order of addition."""
+        condition = parse(where)
+        with self._engine.view() as view:
+            return view.doc_ids(view.keys(condition))
+
+    def __len__(self) -> int:
+        with self._engine.view() as view:
+            return len(view)
+
+    def __contains__(self, doc_id: object) -> bool:
+        if not isinstance(doc_id, str | int):
+            return False
+        with self._engine.view() as view:
+            return view.find([check_doc_id(doc_id)])[0] is not None
+
+    def __iter__(self) -> Iterator[Document]:
+        """Yield every document, in the order of addition, as the collection was when the iteration began."""
+        return ingest.iterate(self._engine)
+
+    # -- search and recommendation ---------------------------------------------------------------------------------
+
+    @overload
+    def search(self, query: str, k: int = 10, **options: Unpack[SearchKeywords]) -> Hits: ...
+    @overload
+    def search(
+        self, query: list[str] | tuple[str, ...], k: int = 10, **options: Unpack[SearchKeywords]
+    ) -> list[Hits]: ...
+    @overload
+    def search(self, query: Vectors, k: int = 10, **options: Unpack[SearchKeywords]) -> Hits | list[Hits]: ...
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        mode: str = "hybrid",
+        where: Where | None = None,
+        semantic_weight: float | None = None,
+        fusion: str = "standardised",
+        diversity: float = 0.0,
+        explain: bool = False,
+    ) -> Hits | list[Hits]:
+        """Return the k documents that match a query best; for a list of queries, a list of Hits.
+
+        Args:
+            query: A text, a list of texts (encoded and searched in batch), or a vector, float32 `(d,)`, for
+                mode="semantic".
+            k: How many hits, at least 1; a smaller collection gives fewer.
+            mode: "semantic" (cosine of the vectors), "lexical" (BM25), or "hybrid" (both, fused).
+            where: A condition on the metadata; it is part of the search, so that k hits come back whenever k documents
+                match.
+            semantic_weight: Weight of the semantic leg in hybrid search, in [0, 1]; the lexical leg has the rest. If not
+                given, 0.7 for "standardised" and 0.5 for "reciprocal".
+            fusion: "standardised" (weighted sum of standardised scores) or "reciprocal" (reciprocal rank fusion).
+            diversity: In [0, 1]. 0 orders by relevance alone; larger values trade relevance for hits that differ from
+                each other, by maximal marginal relevance. Hits are then in the order in which they were chosen.
+            explain: Give each hit an `explanation`.
+
+        Raises:
+            InvalidInput: an argument is out of range, or the query is empty.
+            Conflict: the collection's vectors come from another encoder.
+        """
+        options = SearchOptions(
+            k=k, mode=mode, where=where, semantic_weight=semantic_weight, fusion=fusion, diversity=diversity,
+            explain=explain,
+        )  # fmt: skip
+        return search_batch(self._engine, lambda: self.encoder, query, options)
+
+    def similar(
+        self, doc_id: str | int, k: int = 10, *, where: Where | None = None, diversity: float = 0.0
+    ) -> Hits:
+        """Return the k documents nearest to a document, without itself, by cosine.
+
+        Raises:
+            NotFound: the doc_id is not in the collection.
+        """
+        return self.recommend(liked=[doc_id], k=k, where=where, diversity=diversity)
+
+    def recommend(
+        self,
+        *,
+        liked: Sequence[str | int] = (),
+        disliked: Sequence[str | int] = (),
+        query: str | None = None,
+        k: int = 10,
+        strategy: str = "average",
+        where: Where | None = None,
+        diversity: float = 0.0,
+    ) -> Hits:
+        """Return the k documents that fit tastes or a wish, without those that are named.
+
+        Args:
+            liked: doc_ids of documents to be near to.
+            disliked: doc_ids of documents to be far from.
+            query: A wish in words; it counts as one liked document.
+            k: How many hits, at least 1.
+            strategy: "average" compares with the mean of what is liked, less half the mean of what is disliked (Rocchio
+                1971); "best" with the nearest liked document, less half the cosine of the nearest disliked one, and so
+                serves several tastes at once.
+            where: A condition on the metadata.
+            diversity: As in `search`.
+
+        Raises:
+            InvalidInput: neither `liked` nor `query` is given, or a doc_id is both liked and disliked.
+            NotFound: a doc_id is not in the collection.
+        """
+        from nearfield.recommend import Tastes, recommend
+
+        tastes = Tastes(_doc_ids(liked), _doc_ids(disliked), query, strategy)
+        options = SearchOptions(k=k, mode="semantic", where=where, diversity=diversity)
+        return recommend(self._engine, lambda: self.encoder, tastes, options)
+
+    # -- the whole -------------------------------------------------------------------------------------------------
+
+    def cluster(
+        self, n_clusters: int | None = None, method: str = "kmeans", *, where: Where | None = None, seed: int = 0
+    ) -> Clustering:
+        """Return the groups that the documents form, with their terms and representatives.
+
+        Args:
+            n_clusters: How many; None chooses.
+            method: "kmeans", "ward" or "average".
+            where: Cluster only the documents that match.
+            seed: Of the random starts; the same seed gives the same clusters.
+
+        Raises:
+            InvalidInput: an unknown method, fewer documents than clusters, or too many documents for a linkage.
+        """
+        from nearfield.cluster import find_clusters
+
+        condition = parse(where)
+        with self._engine.view() as view:
+            keys = view.keys(condition)
+            stored = view.read(keys)
+            vectors = view.document_vectors(keys)
+        texts = [f"{document.title}\n{document.text}".strip() for document in stored]
+        names = [document.doc_id for document in stored]
+        return find_clusters(
+            names, vectors, texts, n_clusters=n_clusters, method=method, seed=seed, encode=self._encode_whole
+        )
+
+    def _encode_whole(self, texts: Sequence[str]) -> Vectors:
+        from nearfield.encode.whole import encode_documents
+
+        return encode_documents(texts, self.encoder)
+
+    def evaluate(
+        self,
+        queries: Mapping[str, str] | str | Path,
+        qrels: Mapping[str, Any] | str | Path,
+        measures: Sequence[str] = ("nDCG@10", "R@100"),
+        **options: Any,
+    ) -> Report:
+        """Return how well search answers judged queries: each measure by query, its mean and 95 % interval.
+
+        Args:
+            queries: {query_id: text}, or a BEIR or TREC file of them.
+            qrels: {query_id: {doc_id: grade}}, or a BEIR or TREC file of them.
+            measures: Names as in ir-measures: "nDCG@10", "R@100", "MRR", "MAP".
+            options: Of `search`: mode, where, semantic_weight, fusion, diversity; and k, how many hits a query
+                retrieves (the deepest cut-off of the measures, at least 100, if not given).
+
+        Raises:
+            InvalidInput: an unknown measure, a malformed file, or no query with judgements.
+        """
+        from nearfield.evaluate.collection import evaluate_search
+
+        return evaluate_search(self, queries, qrels, measures, options)
+
+    def stats(self) -> Stats:
+        """Return counts, bytes on disk, the kind of index, and the space that deleted documents still take."""
+        return self._engine.stats()
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest committed state: it grows with every write."""
+        with self._engine.view() as view:
+            return view.generation
+
+    @property
+    def encoder(self) -> Encoder:
+        """The collection's encoder; loaded on first use.
+
+        Raises:
+            Conflict: the collection's vectors come from another encoder.
+            MissingDependency: the model's files are not there; the message says how to get them.
+        """
+        with self._loading:
+            if self._encoder is None:
+                from nearfield.encode import load_encoder
+
+                settings = self._engine.settings
+                encoder = load_encoder(self._encoder_choice or settings.encoder)
+                checks.same_encoder(encoder, settings)
+                self._encoder = encoder
+            return self._encoder
+
+    def close(self) -> None:
+        """Release files and locks; calling it again does nothing."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.stats().path!r}: {len(self)} documents>"
+
+
+def _doc_ids(doc_ids: str | int | Iterable[str | int]) -> list[str]:
+    """Return one or several doc_ids as strings."""
+    if isinstance(doc_ids, str | int):
+        return [check_doc_id(doc_ids)]
+    if not isinstance(doc_ids, Iterable):
+        raise InvalidInput(f"doc_ids must be a str, an int, or several of them, got {doc_ids!r}")
+    return [check_doc_id(doc_id) for doc_id in doc_ids]

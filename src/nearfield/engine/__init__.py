@@ -1,0 +1,1 @@
+"""Where a collection lives: the Engine protocol, and the engines."""

@@ -1,0 +1,144 @@
+"""The files of a local collection, and the manifest that names their format.
+
+    manifest.json        the format and its version; written last, so that a folder without it is no collection
+    documents.sqlite     documents, metadata, passages, and how many vectors are committed: the truth
+    vectors/000000.vec   vectors, append-only (see segments.py)
+    lexical/             the BM25 index, derived
+    writer.lock          held by the process that writes
+    lexical.lock         held by the process that brings the BM25 index up to date
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput, NotFound
+
+FORMAT = "nearfield"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of a collection's files."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The file that makes a folder a collection."""
+        return self.root / "manifest.json"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "documents.sqlite"
+
+    @property
+    def vectors(self) -> Path:
+        """The folder of vector segments."""
+        return self.root / "vectors"
+
+    @property
+    def lexical(self) -> Path:
+        """The folder of the BM25 index."""
+        return self.root / "lexical"
+
+    @property
+    def writer_lock(self) -> Path:
+        """The file that the writing process locks."""
+        return self.root / "writer.lock"
+
+    @property
+    def lexical_lock(self) -> Path:
+        """The file that a process locks to update the BM25 index."""
+        return self.root / "lexical.lock"
+
+    def sizes(self) -> dict[str, int]:
+        """Return bytes on disk by part."""
+        return {
+            "documents": sum(_size(file) for file in self.root.glob("documents.sqlite*")),
+            "vectors": sum(_size(file) for file in self.vectors.glob("*")),
+            "lexical": sum(_size(file) for file in self.lexical.rglob("*")),
+        }
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # merged away, or a write-ahead log that was just checkpointed
+        return 0
+
+
+def check_exists(layout: Layout) -> bool:
+    """Return whether the folder is a collection of this format; False if it is absent or empty.
+
+    Raises:
+        InvalidInput: there is something else at the path.
+        IncompatibleFormat: a newer version wrote it.
+        CorruptCollection: the manifest can't be read.
+    """
+    if not layout.root.exists():
+        return False
+    if not layout.root.is_dir():
+        raise InvalidInput(f"{layout.root} is a file; a collection is a folder")
+    if not layout.manifest.exists():
+        strangers = [file.name for file in layout.root.iterdir() if not _ours(layout, file)]
+        if strangers:
+            raise InvalidInput(
+                f"{layout.root} is not a collection: it has no manifest.json, but {sorted(strangers)[0]!r} and "
+                f"{len(strangers) - 1} more; choose an empty or a new folder"
+            )
+        return False
+    _check_manifest(layout.manifest)
+    return True
+
+
+def _ours(layout: Layout, file: Path) -> bool:
+    """Whether a creation that was cut off before its manifest may have left the file."""
+    known = (layout.vectors, layout.lexical, layout.writer_lock, layout.lexical_lock)
+    return file in known or file.name.startswith((layout.database.name, layout.manifest.name))
+
+
+def _check_manifest(manifest: Path) -> None:
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        name, version = content["format"], content["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptCollection(f"{manifest} is no manifest ({error!r}); restore it from a backup") from error
+    if name != FORMAT:
+        raise InvalidInput(f"{manifest} names the format {name!r}, not {FORMAT!r}; this is not a collection")
+    if not isinstance(version, int) or version > VERSION:
+        raise IncompatibleFormat(
+            f"{manifest.parent} has format version {version}, and this nearfield reads up to {VERSION}; install a newer "
+            "nearfield"
+        )
+
+
+def write_manifest(layout: Layout) -> None:
+    """Make the folder a collection."""
+    temporary = layout.manifest.with_suffix(".json.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT, "version": VERSION}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(layout.manifest)
+    sync_folder(layout.root)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require(layout: Layout) -> None:
+    """Raise NotFound unless the folder is a collection."""
+    if not check_exists(layout):
+        raise NotFound(f"there is no collection at {layout.root}; create one with nearfield.open or `nearfield add`")

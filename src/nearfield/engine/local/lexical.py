@@ -1,0 +1,58 @@
+"""Keeps the BM25 index in step with the documents.
+
+A process that needs the index and finds documents missing from it adds them from the database, whichever process wrote
+them. Documents deleted since stay in the index for a while: a search passes over what is not in its state, so that a
+state read a moment before a deletion still finds its documents.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+from nearfield.engine.local.layout import Layout
+from nearfield.engine.local.lock import FileLock
+from nearfield.engine.local.state import State
+from nearfield.lexical.bm25 import BM25Index, Marker
+
+WAIT_SECONDS = 60.0
+"""How long to wait for another process that is updating the index."""
+
+
+class LexicalKeeper:
+    """Gives the BM25 index of a collection, with every document of a state in it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._index = BM25Index(layout.lexical)
+        self._lock_file = layout.lexical_lock
+        self._updating = threading.Lock()
+
+    def index(self, state: State, connection: sqlite3.Connection, tolerated: int = 0) -> BM25Index:
+        """Return the index after adding what it lacks, unless that is no more than `tolerated` documents.
+
+        Raises:
+            Locked: another process is updating the index, and did not finish within a minute.
+            CorruptCollection: the index can't be read.
+        """
+        if not self._lacks(state, tolerated):
+            return self._index
+        with self._updating, FileLock(self._lock_file, WAIT_SECONDS):
+            if self._lacks(state, tolerated):
+                self._update(state, connection)
+        return self._index
+
+    def _lacks(self, state: State, tolerated: int) -> bool:
+        return self._index.marker().next_key + tolerated < state.next_key
+
+    def _update(self, state: State, connection: sqlite3.Connection) -> None:
+        before = self._index.marker()
+        added = connection.execute(
+            "SELECT key, title || char(10) || text FROM texts WHERE key >= ? ORDER BY key", (before.next_key,)
+        )
+        # Only what was deleted before the last update: no state that old is still being read.
+        deleted = connection.execute(
+            "SELECT key FROM deletions WHERE generation > ? AND generation <= ? AND key < ?",
+            (before.purged, before.generation, before.next_key),
+        )
+        after = Marker(state.generation, state.next_key, purged=before.generation)
+        self._index.update(after, added, (key for (key,) in deleted))

@@ -1,0 +1,157 @@
+"""`LocalEngine`: a collection in a folder."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from nearfield.engine.local import layout as files
+from nearfield.engine.local import writing
+from nearfield.engine.local.columns import Columns
+from nearfield.engine.local.database import Database, counters, read_settings
+from nearfield.engine.local.layout import Layout
+from nearfield.engine.local.lexical import LexicalKeeper
+from nearfield.engine.local.lock import FileLock
+from nearfield.engine.local.state import EMPTY, State, advance
+from nearfield.engine.local.view import LocalView
+from nearfield.engine.protocol import Capabilities, Record, Settings, Stats
+from nearfield.errors import InvalidInput
+
+LAG = 20_000
+"""Documents that may be missing from the BM25 index before a write brings it up to date; a search always does."""
+
+
+class LocalEngine:
+    """Documents in SQLite, vectors in mapped segments, words in a derived BM25 index.
+
+    Args:
+        root: The folder.
+        settings: Makes a new collection with these if there is none at `root`.
+
+    Raises:
+        NotFound: there is no collection, and no settings to make one.
+        InvalidInput: there is something else at the path.
+        IncompatibleFormat: a newer version wrote it.
+        CorruptCollection: its files can't be read.
+    """
+
+    capabilities = Capabilities(lexical=True, atomic_batches=True)
+
+    def __init__(self, root: Path, settings: Settings | None = None) -> None:
+        self._layout = Layout(root)
+        self._database = Database(self._layout.database)
+        self._writer_lock = FileLock(self._layout.writer_lock)
+        self._writing = threading.RLock()
+        self._columns = Columns()
+        self._lexical = LexicalKeeper(self._layout)
+        self._state = EMPTY
+        self._closed = False
+        if settings is None:
+            files.require(self._layout)
+        elif not files.check_exists(self._layout):
+            self._create(settings)
+        with self._database.reading() as connection:
+            self._settings = read_settings(connection)
+
+    def _create(self, settings: Settings) -> None:
+        try:
+            self._layout.vectors.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"can't make a collection at {self._layout.root}: {error}") from error
+        self._writer_lock.acquire()
+        self._database.create(settings)
+        files.write_manifest(self._layout)
+        self._writer_lock.release()
+
+    @property
+    def settings(self) -> Settings:
+        """What is fixed for this collection."""
+        if self._settings.fingerprint is None:
+            # Another process may have written the first batch.
+            with self._database.reading() as connection:
+                self._settings = read_settings(connection)
+        return self._settings
+
+    @contextmanager
+    def view(self) -> Iterator[LocalView]:
+        """Give the newest committed state."""
+        self._check_open()
+        with self._database.reading() as connection:
+            state = self._advance(connection)
+            yield LocalView(connection, state, self._columns, self._lexical)
+
+    def _advance(self, connection: sqlite3.Connection) -> State:
+        base = self._state
+        if base.generation > counters(connection).generation:
+            # Another thread has seen a later state than this transaction.
+            base = EMPTY
+        state = advance(base, connection, self._layout.vectors)
+        if state.generation > self._state.generation:
+            self._state = state
+        return state
+
+    def write(self, records: Sequence[Record], *, replace: bool, fingerprint: str | None = None) -> list[str]:
+        """Store a batch, all or nothing, and return its doc_ids."""
+        with self._transaction() as connection:
+            writing.fix_settings(connection, records, fingerprint)
+            doc_ids = writing.store(connection, self._layout.vectors, records, replacing=replace)
+        with self._database.reading() as connection:
+            self._lexical.index(self._advance(connection), connection, tolerated=LAG)
+        return doc_ids
+
+    def delete(self, doc_ids: Iterable[str]) -> int:
+        """Delete documents and return how many there were."""
+        with self._transaction() as connection:
+            return writing.delete(connection, list(doc_ids))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._check_open()
+        with self._writing:
+            self._writer_lock.acquire()
+            connection = self._database.writer()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def stats(self) -> Stats:
+        """Return counts and sizes."""
+        settings = self.settings
+        with self.view() as view, self._database.reading() as connection:
+            documents = len(view)
+            passages, dead = writing.count_rows(connection)
+            generation = view.generation
+        return Stats(
+            documents=documents,
+            passages=passages,
+            dead_passages=dead,
+            dimension=settings.dimension,
+            bytes=self._layout.sizes(),
+            index={"kind": "exact", "asked": settings.index, "recall_target": settings.recall, "recall": 1.0},
+            encoder=settings.encoder,
+            generation=generation,
+            format=files.VERSION,
+            path=str(self._layout.root),
+        )
+
+    def close(self) -> None:
+        """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
+        if self._closed:
+            return
+        with self._database.reading() as connection:
+            self._lexical.index(self._advance(connection), connection)
+        with self._writing:
+            self._closed = True
+            self._database.close()
+            self._writer_lock.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidInput(f"the collection at {self._layout.root} is closed; open it again")

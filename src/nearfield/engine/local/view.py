@@ -1,0 +1,118 @@
+"""One committed state of a local collection, as the Engine protocol's View."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.checks import unit_vectors
+from nearfield.encode.protocol import Vectors
+from nearfield.engine.local.columns import Columns
+from nearfield.engine.local.database import doc_ids_of, keys_of, stored
+from nearfield.engine.local.lexical import LexicalKeeper
+from nearfield.engine.local.state import State
+from nearfield.engine.protocol import Keys, Ranking, Stored
+from nearfield.filters import Condition
+from nearfield.index.exact import GATHER_BELOW, best_documents
+from nearfield.lexical.analysis import terms
+from nearfield.lexical.bm25 import Allowed
+from nearfield.rank.order import best
+
+
+class LocalView:
+    """Reads one state; lives as long as the read transaction that it was made in."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, state: State, columns: Columns, lexical_keeper: LexicalKeeper
+    ) -> None:
+        self._connection = connection
+        self._state = state
+        self._columns = columns
+        self._lexical_keeper = lexical_keeper
+
+    @property
+    def generation(self) -> int:
+        """Number of the state."""
+        return self._state.generation
+
+    def __len__(self) -> int:
+        return self._state.count
+
+    def keys(self, where: Condition | None = None) -> Keys:
+        """Return the keys of the documents that match, in the order of addition."""
+        return self._state.keys[self._allowed(where, ())]
+
+    def find(self, doc_ids: Sequence[str]) -> list[int | None]:
+        """Return the key of each doc_id; None for one that is not in the collection."""
+        known = keys_of(self._connection, doc_ids)
+        return [known.get(doc_id) for doc_id in doc_ids]
+
+    def doc_ids(self, keys: Keys) -> list[str]:
+        """Return the doc_id of each key."""
+        return doc_ids_of(self._connection, keys.tolist())
+
+    def read(self, keys: Keys) -> list[Stored]:
+        """Return the stored document of each key."""
+        return stored(self._connection, keys.tolist())
+
+    def passage_vectors(self, keys: Keys) -> list[Vectors]:
+        """Return each document's vectors, float32 `(passages, d)`, in the order of its spans."""
+        slots = self._state.slots(keys)
+        return [self._state.rows.gather(self._state.rows.of(slots[i : i + 1])) for i in range(len(slots))]
+
+    def document_vectors(self, keys: Keys) -> Vectors:
+        """Return the mean of each document's passage vectors at unit length, float32 `(len(keys), d)`."""
+        slots, places = np.unique(self._state.slots(keys), return_inverse=True)
+        if not len(slots):
+            return np.empty((0, self._state.rows.blocks[0].shape[1] if self._state.rows.blocks else 0), np.float32)
+        vectors = self._state.rows.gather(self._state.rows.of(slots))
+        counts = self._state.rows.counts[slots]
+        if len(vectors) > len(slots):
+            starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+            vectors = unit_vectors(np.add.reduceat(vectors, starts, axis=0), len(slots), None)
+        return vectors[places]
+
+    def semantic(
+        self, queries: Vectors, k: int, where: Condition | None = None, exclude: Sequence[str] = ()
+    ) -> list[Ranking]:
+        """Return, for each query, the k documents with the highest cosine of any passage: an exact scan."""
+        allowed = self._allowed(where, exclude)
+        count = int(allowed.sum())
+        narrow = count < GATHER_BELOW * len(self._state.keys)
+        plan = f"exact scan of the {count} allowed documents" if narrow else "exact scan of all documents"
+        found = best_documents(self._state.rows, queries, k, allowed)
+        return [self._ranking(self._state.keys[slots], scores, plan, k) for slots, scores in found]
+
+    def lexical(
+        self, queries: Sequence[str], k: int, where: Condition | None = None, exclude: Sequence[str] = ()
+    ) -> list[Ranking]:
+        """Return, for each query, the k documents with the highest BM25 score; only those that share a term."""
+        mask = self._allowed(where, exclude)
+
+        def among(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+            slots = self._state.slots(keys)
+            return (slots >= 0) & mask[slots] if len(mask) else np.zeros(len(keys), np.bool_)
+
+        index = self._lexical_keeper.index(self._state, self._connection)
+        allowed = Allowed(int(mask.sum()), lambda: self._state.keys[mask], among)
+        return [self._ranking(*index.search(query, k, allowed), k) for query in queries]
+
+    def term_overlap(self, query: str, texts: Sequence[str]) -> list[int]:
+        """Return how many of the query's distinct terms each text has."""
+        wanted = set(terms(query))
+        return [len(wanted.intersection(terms(text))) for text in texts]
+
+    def _allowed(self, where: Condition | None, exclude: Sequence[str]) -> NDArray[np.bool_]:
+        mask = self._state.live if where is None else self._columns.mask(where, self._state, self._connection)
+        if exclude:
+            keys = np.array(list(keys_of(self._connection, list(exclude)).values()), dtype=np.int64)
+            mask = mask.copy()
+            mask[self._state.slots(keys)] = False
+        return mask
+
+    def _ranking(self, keys: Keys, scores: NDArray[np.float64], plan: str, k: int) -> Ranking:
+        order = best(keys, scores, k, self.doc_ids)
+        return Ranking(keys[order], scores[order], plan)

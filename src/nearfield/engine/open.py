@@ -1,0 +1,28 @@
+"""From a path or a URL to its engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nearfield.engine.protocol import Engine, Settings
+from nearfield.errors import InvalidInput
+
+
+def open_engine(location: str | Path, settings: Settings | None) -> Engine:
+    """Return the engine of a collection; a path is the local engine's.
+
+    Args:
+        location: A path. URLs are for the engines of servers, of which this version has none.
+        settings: Makes a new collection with these if there is none; None: there must be one.
+
+    Raises:
+        InvalidInput: a URL, or something else than a collection at the path.
+        NotFound: no collection, and no settings to make one.
+    """
+    if isinstance(location, str) and "://" in location:
+        raise InvalidInput(f"no engine for {location!r}: this version keeps collections in folders; give a path")
+    if not isinstance(location, str | Path) or not str(location).strip() or "\0" in str(location):
+        raise InvalidInput(f"a collection's location must be a non-empty path, got {location!r}")
+    from nearfield.engine.local import LocalEngine
+
+    return LocalEngine(Path(location).expanduser(), settings)

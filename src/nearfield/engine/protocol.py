@@ -1,0 +1,218 @@
+"""The Engine seam: where a collection lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.documents import JSON, Document
+from nearfield.encode.protocol import Vectors
+from nearfield.filters import Condition
+
+Span: TypeAlias = tuple[int, int]
+"""The characters `[start, end)` of a document's text."""
+
+Keys: TypeAlias = NDArray[np.int64]
+"""An engine's own numbers for documents; they mean something within one view only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do; asked before use, never found out by catching an exception."""
+
+    lexical: bool
+    atomic_batches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is fixed when a collection is created, and what its first vectors fix.
+
+    Args:
+        encoder: Name or folder of the encoder.
+        index: Kind of index.
+        recall: Share of the true neighbours that a search must find, in (0, 1].
+        dimension: Length of the vectors; None until there are any.
+        fingerprint: Of the encoder that made the vectors; None as long as only given vectors are stored.
+    """
+
+    encoder: str
+    index: str = "auto"
+    recall: float = 0.95
+    dimension: int | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document as an engine stores it: `vectors` has a row of unit length (or zero) for each span of its text."""
+
+    document: Document
+    spans: list[Span]
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as an engine returns it."""
+
+    key: int
+    doc_id: str
+    title: str
+    text: str
+    metadata: dict[str, JSON]
+    spans: list[Span]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What one leg of a search found, best first; equal scores are in the order of the doc_ids.
+
+    Args:
+        keys: int64 `(n,)`.
+        scores: float64 `(n,)`, higher is better.
+        plan: How the engine found them, in words.
+    """
+
+    keys: Keys
+    scores: NDArray[np.float64]
+    plan: str
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts and sizes of a collection.
+
+    Args:
+        documents: Documents that can be found.
+        passages: Their passages, each with a vector.
+        dead_passages: Passages of deleted and replaced documents that still take space.
+        dimension: Length of the vectors; None while there are none.
+        bytes: Bytes on disk by part.
+        index: How vectors are searched: the kind, the recall that was asked for, and that which it has.
+        encoder: Name of the encoder.
+        generation: Number of committed writes.
+        format: Version of the files' format.
+    """
+
+    documents: int
+    passages: int
+    dead_passages: int
+    dimension: int | None
+    bytes: dict[str, int]
+    index: dict[str, Any]
+    encoder: str
+    generation: int
+    format: int
+    path: str = field(default="")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as a dict that `json.dumps` takes."""
+        return asdict(self)
+
+
+class View(Protocol):
+    """One committed state of a collection; writes that come later are not in it."""
+
+    @property
+    def generation(self) -> int:
+        """Number of the state: it grows with every committed write."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        ...
+
+    def keys(self, where: Condition | None = None) -> Keys:
+        """Return the keys of the documents that match, in the order of addition."""
+        ...
+
+    def find(self, doc_ids: Sequence[str]) -> list[int | None]:
+        """Return the key of each doc_id; None for one that is not in the collection."""
+        ...
+
+    def doc_ids(self, keys: Keys) -> list[str]:
+        """Return the doc_id of each key."""
+        ...
+
+    def read(self, keys: Keys) -> list[Stored]:
+        """Return the stored document of each key."""
+        ...
+
+    def passage_vectors(self, keys: Keys) -> list[Vectors]:
+        """Return each document's vectors, float32 `(passages, d)`, in the order of its spans."""
+        ...
+
+    def document_vectors(self, keys: Keys) -> Vectors:
+        """Return a vector for each document, float32 `(len(keys), d)`: the mean of its passages', at unit length."""
+        ...
+
+    def semantic(
+        self, queries: Vectors, k: int, where: Condition | None = None, exclude: Sequence[str] = ()
+    ) -> list[Ranking]:
+        """Return, for each row of `queries` (unit length), the k documents with the highest cosine of any passage.
+
+        `where` and `exclude` (doc_ids) are part of the search: k documents come back whenever k are allowed.
+        """
+        ...
+
+    def lexical(
+        self, queries: Sequence[str], k: int, where: Condition | None = None, exclude: Sequence[str] = ()
+    ) -> list[Ranking]:
+        """Return, for each query, the k documents with the highest BM25 score; only those that share a term."""
+        ...
+
+    def term_overlap(self, query: str, texts: Sequence[str]) -> list[int]:
+        """Return how many of the query's distinct terms each text has, by the analysis that `lexical` uses."""
+        ...
+
+
+class Engine(Protocol):
+    """Writes, reads and queries documents with vectors; every engine passes `nearfield.testing.check_engine`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """What is fixed for this collection."""
+        ...
+
+    def view(self) -> AbstractContextManager[View]:
+        """Return a context in which the newest committed state can be read; safe to use from several threads."""
+        ...
+
+    def write(self, records: Sequence[Record], *, replace: bool, fingerprint: str | None = None) -> list[str]:
+        """Store a batch, all or nothing, and return its doc_ids; a document without one is numbered.
+
+        When it returns, the batch is on disk and every later view has it. The first batch fixes the dimension, and the
+        first with a `fingerprint` (of the encoder that made its vectors) fixes that.
+
+        Raises:
+            Conflict: a doc_id exists and `replace` is false, or the fingerprint or the dimension is another than the
+                fixed one; nothing was stored.
+            Locked: another process is writing.
+        """
+        ...
+
+    def delete(self, doc_ids: Iterable[str]) -> int:
+        """Delete documents and return how many there were; unknown doc_ids are passed over."""
+        ...
+
+    def stats(self) -> Stats:
+        """Return counts and sizes."""
+        ...
+
+    def close(self) -> None:
+        """Release files and locks; calling it again does nothing."""
+        ...

@@ -1,0 +1,139 @@
+"""The exact scan: every allowed vector is compared with the query.
+
+A document may own several consecutive rows (its passages); its score is the highest cosine among them. Scores of the
+documents that can be among the best are computed again in double precision, one row at a time, so that equal vectors
+have equal scores wherever they lie, which a matrix product does not promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.encode.protocol import Vectors
+
+Float = TypeVar("Float", np.float32, np.float64)
+
+SCORES_AT_ONCE = 16_000_000
+"""Float32 scores held at once by a batch of queries: 64 MB."""
+
+GATHER_BELOW = 0.15
+"""Share of the rows below which copying the allowed rows costs less than comparing all of them."""
+
+ROUNDING = 1e-5
+"""More than the error of a float32 dot product of unit vectors with up to 4,096 dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Vectors and the documents they belong to.
+
+    Args:
+        blocks: float32 `(rows, d)` each; the rows are numbered through.
+        firsts: int64 `(documents,)`, each document's first row, rising.
+        counts: int64 `(documents,)`, how many rows each document has.
+    """
+
+    blocks: Sequence[Vectors]
+    firsts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """Number of rows, dead ones included."""
+        return sum(len(block) for block in self.blocks)
+
+    def gather(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return a copy of some rows, given in rising order, float32 `(len(rows), d)`."""
+        if len(self.blocks) == 1:
+            return self.blocks[0][rows]
+        parts, start = [], 0
+        for block in self.blocks:
+            low, high = np.searchsorted(rows, (start, start + len(block)))
+            parts.append(block[rows[low:high] - start])
+            start += len(block)
+        return np.concatenate(parts)
+
+    def of(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of some documents, given in rising order."""
+        counts = self.counts[documents]
+        starts = np.concatenate(([0], np.cumsum(counts)[:-1])) if len(counts) else counts
+        return np.repeat(self.firsts[documents] - starts, counts) + np.arange(counts.sum())
+
+
+def best_documents(
+    rows: Rows, queries: Vectors, k: int, allowed: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return, for each query, the allowed documents with the k highest cosines, and all that tie with the k-th.
+
+    Args:
+        rows: The vectors, at unit length or zero.
+        queries: float32 `(q, d)`, at unit length or zero.
+        k: How many; fewer come back only if fewer are allowed.
+        allowed: bool `(documents,)`.
+
+    Returns:
+        Documents, rising, and their scores in [-1, 1], float64.
+    """
+    documents = np.flatnonzero(allowed)
+    if not len(documents) or not len(queries):
+        return [(documents, np.empty(0)) for _ in queries]
+    gathered = None
+    wanted = rows.of(documents)
+    if len(wanted) < GATHER_BELOW * rows.total:
+        gathered = rows.gather(wanted)
+    at_once = max(1, SCORES_AT_ONCE // (len(wanted) if gathered is not None else rows.total))
+    found = []
+    for start in range(0, len(queries), at_once):
+        chunk = queries[start : start + at_once]
+        scores = _scan(rows, chunk) if gathered is None else chunk @ gathered.T
+        if gathered is None and len(wanted) < rows.total:
+            scores = scores[:, wanted]
+        by_document = _highest(scores, rows.counts[documents])
+        found += [_refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]
+    return found
+
+
+def _scan(rows: Rows, queries: Vectors) -> Vectors:
+    if len(rows.blocks) == 1:
+        return queries @ rows.blocks[0].T
+    return np.concatenate([queries @ block.T for block in rows.blocks], axis=1)
+
+
+def _highest(scores: NDArray[Float], counts: NDArray[np.int64]) -> NDArray[Float]:
+    if counts.sum() == len(counts):
+        return scores
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    highest: NDArray[Float] = np.maximum.reduceat(scores, starts, axis=1)
+    return highest
+
+
+def _refine(
+    rows: Rows, query: Vectors, documents: NDArray[np.int64], scores: Vectors, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if k < len(scores):
+        threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+        documents = documents[scores >= threshold - ROUNDING]
+    exact = document_scores(rows, query, documents)
+    if k < len(exact):
+        kept = exact >= np.partition(exact, len(exact) - k)[len(exact) - k]
+        documents, exact = documents[kept], exact[kept]
+    return documents, exact
+
+
+def document_scores(rows: Rows, query: Vectors, documents: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the highest cosine of each document's rows with a query, in double precision.
+
+    Args:
+        rows: The vectors.
+        query: float32 `(d,)`.
+        documents: int64 `(n,)`, rising, at least one.
+    """
+    vectors = rows.gather(rows.of(documents)).astype(np.float64)
+    scores = np.einsum("ij,j->i", vectors, query.astype(np.float64))
+    highest: NDArray[np.float64] = np.clip(_highest(scores[np.newaxis], rows.counts[documents])[0], -1.0, 1.0)
+    return highest

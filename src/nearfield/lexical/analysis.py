@@ -1,0 +1,43 @@
+"""How text becomes terms, for documents and queries alike."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tantivy
+
+VERSION = 1
+"""Of the analysis; an index made by another version is rebuilt."""
+
+# Scripts written without spaces give a term for each character: a whole sentence would otherwise be one term. All
+# other letters, digits and marks form words.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_TOKENS = rf"[{_UNSPACED}]|[\p{{Alphabetic}}\p{{N}}\p{{M}}--{_UNSPACED}]+"
+
+
+@cache
+def analyzer() -> tantivy.TextAnalyzer:
+    """Return the analyser: words and single characters of unspaced scripts, in lower case, stemmed as English.
+
+    The stemmer is Porter's second (Porter 2001, "Snowball"); words of other languages mostly pass unchanged.
+    """
+    import tantivy
+
+    return (
+        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(_TOKENS))
+        .filter(tantivy.Filter.lowercase())
+        .filter(tantivy.Filter.stemmer("english"))
+        .build()
+    )
+
+
+def terms(text: str) -> list[str]:
+    """Return the terms of a text, in order, repetitions included.
+
+    >>> terms("Learning K-means: 聚类")
+    ['learn', 'k', 'mean', '聚', '类']
+    """
+    found: list[str] = analyzer().analyze(text)
+    return found

@@ -1,0 +1,217 @@
+"""BM25 on tantivy (Robertson & Zaragoza 2009; k1 = 1.2, b = 0.75).
+
+The index is derived: a marker beside it says which generation of the collection it holds, and what is missing is
+indexed again from the documents. A term's statistics count deleted documents until their part of the index is merged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.errors import CorruptCollection
+from nearfield.lexical.analysis import VERSION, analyzer, terms
+
+if TYPE_CHECKING:
+    import tantivy
+
+HEAP_BYTES = 64_000_000
+WIDEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What an index holds: every document below `next_key` that the collection had at `generation`.
+
+    Args:
+        generation: Of the collection when the index was brought up to date.
+        next_key: The key that the next document gets.
+        purged: Deletions up to this generation are out of the index.
+        analysis: Version of the analysis that made its terms.
+    """
+
+    generation: int = 0
+    next_key: int = 1
+    purged: int = 0
+    analysis: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The documents that a search may return.
+
+    Args:
+        count: How many there are.
+        keys: Gives their keys.
+        mask: Tells which of some keys are allowed.
+    """
+
+    count: int
+    keys: Callable[[], NDArray[np.int64]]
+    mask: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+
+
+class BM25Index:
+    """A folder with a tantivy index from terms to keys of documents."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._marker_file = folder / "marker.json"
+        self._lock = threading.Lock()
+        self._loaded: tuple[Marker, tantivy.Searcher, tantivy.Schema] | None = None
+
+    def marker(self) -> Marker:
+        """Return what the index on disk holds."""
+        try:
+            marker = Marker(**json.loads(self._marker_file.read_text()))
+        except FileNotFoundError:
+            return Marker()
+        except (ValueError, TypeError) as error:
+            raise CorruptCollection(f"{self._marker_file} can't be read ({error}); {self._remedy}") from error
+        return marker if marker.analysis == VERSION else Marker()
+
+    def update(self, marker: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
+        """Index documents, forget others, and record what the index holds; one caller at a time.
+
+        Args:
+            marker: What the index holds afterwards.
+            added: Key and text of the documents from the present marker's `next_key` on.
+            deleted: Keys to take out.
+        """
+        import tantivy
+
+        before = self.marker()
+        if before.next_key == 1:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        index = self._open()
+        writer = index.writer(HEAP_BYTES, 1)
+        if before.next_key > 1:
+            # An update that was cut off before its marker was written may have left documents behind.
+            writer.delete_documents_by_query(
+                tantivy.Query.range_query(
+                    index.schema, "key", tantivy.FieldType.Unsigned, lower_bound=before.next_key, upper_bound=WIDEST
+                )
+            )
+        for key in deleted:
+            writer.delete_documents_by_term("key", key)
+        for key, text in added:
+            document = tantivy.Document()
+            document.add_unsigned("key", key)
+            document.add_text("text", text)
+            writer.add_document(document)
+        writer.commit()
+        writer.wait_merging_threads()
+        self._write_marker(marker)
+
+    def search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+        """Return keys and scores of the k best allowed documents and all that tie with the k-th, and the plan.
+
+        Documents without any of the query's terms are never among them.
+        """
+        _, searcher, schema = self._load()
+        parsed = _query(query, schema)
+        if parsed is None or not allowed.count:
+            return np.empty(0, np.int64), np.empty(0), "nothing to search"
+        total = max(searcher.num_docs, 1)
+        limit = k + 16 if allowed.count >= total else int(1.5 * k * total / allowed.count) + 64
+        # Measured on 100,000 titles: 8 µs for each key of a set, 0.5 µs for each document of a wider search.
+        if allowed.count < total and 8 * allowed.count + 1500 < 0.5 * min(limit, total):
+            return self._within(parsed, k, allowed)
+        return self._widening(parsed, k, allowed, limit)
+
+    def _within(
+        self, query: tantivy.Query, k: int, allowed: Allowed
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+        import tantivy
+
+        _, searcher, schema = self._load()
+        among = tantivy.Query.term_set_query(schema, "key", allowed.keys().tolist())
+        both = tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Must, query),
+                (tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0)),
+            ]
+        )
+        keys, scores = self._run(searcher, both, allowed.count)
+        return keys, scores, f"the {allowed.count} allowed documents by their keys"
+
+    def _widening(
+        self, query: tantivy.Query, k: int, allowed: Allowed, limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+        _, searcher, _ = self._load()
+        while True:
+            limit = min(limit, max(searcher.num_docs, 1))
+            keys, scores = self._run(searcher, query, limit)
+            exhausted = len(keys) < limit or limit >= searcher.num_docs
+            kept = allowed.mask(keys)
+            # The k-th must lie above the last that was looked at, or others may tie with it.
+            enough = kept.sum() >= k and scores[kept][k - 1] > scores[-1]
+            if exhausted or enough:
+                return keys[kept], scores[kept], f"the best {len(keys)} of the index, less those not allowed"
+            limit *= 4
+
+    @staticmethod
+    def _run(
+        searcher: tantivy.Searcher, query: tantivy.Query, limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        hits = searcher.search(query, limit, count=False).hits
+        scores = np.array([score for score, _ in hits], dtype=np.float64)
+        keys = np.array(searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
+        return keys, scores
+
+    def _load(self) -> tuple[Marker, tantivy.Searcher, tantivy.Schema]:
+        with self._lock:
+            marker = self.marker()
+            if self._loaded is None or self._loaded[0] != marker:
+                index = self._open()
+                self._loaded = (marker, index.searcher(), index.schema)
+            return self._loaded
+
+    def _open(self) -> tantivy.Index:
+        import tantivy
+
+        schema = (
+            tantivy.SchemaBuilder()
+            .add_unsigned_field("key", indexed=True, fast=True)
+            .add_text_field("text", tokenizer_name="nearfield", index_option="freq")
+            .build()
+        )
+        self._folder.mkdir(exist_ok=True)
+        try:
+            index = tantivy.Index(schema, path=str(self._folder))
+        except ValueError as error:
+            raise CorruptCollection(f"{self._folder} can't be opened ({error}); {self._remedy}") from error
+        index.register_tokenizer("nearfield", analyzer())
+        return index
+
+    def _write_marker(self, marker: Marker) -> None:
+        temporary = self._marker_file.with_suffix(".new")
+        with temporary.open("w") as file:
+            json.dump(asdict(marker), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._marker_file)
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete the folder {self._folder}, and it is built again from the documents"
+
+
+def _query(text: str, schema: tantivy.Schema) -> tantivy.Query | None:
+    import tantivy
+
+    clauses = []
+    for term, count in Counter(terms(text)).items():
+        clause = tantivy.Query.term_query(schema, "text", term, "freq")
+        clauses.append((tantivy.Occur.Should, tantivy.Query.boost_query(clause, count) if count > 1 else clause))
+    return tantivy.Query.boolean_query(clauses) if clauses else None

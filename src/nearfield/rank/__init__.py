@@ -1,0 +1,1 @@
+"""Ranking: pure functions over scores and arrays."""

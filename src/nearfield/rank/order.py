@@ -1,0 +1,38 @@
+"""One order for all rankings: by falling score, then by doc_id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Names = Callable[[NDArray[np.int64]], list[str]]
+"""Gives the doc_id of each key."""
+
+
+def best(keys: NDArray[np.int64], scores: NDArray[np.float64], k: int, names: Names) -> NDArray[np.intp]:
+    """Return the positions of the k best, best first; equal scores in the order of their doc_ids.
+
+    Args:
+        keys: int64 `(n,)`.
+        scores: float64 `(n,)`.
+        k: How many; all if there are fewer.
+        names: Asked only for keys whose scores tie.
+
+    >>> best(np.array([7, 8, 9]), np.array([0.5, 0.9, 0.5]), 2, lambda keys: [str(9 - key) for key in keys])
+    array([1, 2])
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    end = int(np.searchsorted(-ranked, -ranked[k - 1], side="right")) if k < len(ranked) else len(ranked)
+    order, ranked = order[:end], ranked[:end]
+    ties = np.flatnonzero(np.diff(ranked) == 0)
+    if not len(ties):
+        return order[:k]
+    tied = np.union1d(ties, ties + 1)
+    doc_ids = np.empty(len(order), dtype=object)
+    doc_ids[:] = ""
+    doc_ids[tied] = names(keys[order[tied]])
+    by_name = np.array(sorted(range(len(order)), key=lambda i: (-ranked[i], doc_ids[i])), dtype=np.intp)
+    return order[by_name][:k]

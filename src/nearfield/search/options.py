@@ -1,0 +1,57 @@
+"""What a search is asked for besides the query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from nearfield import checks
+from nearfield.filters import Condition, Where, parse
+
+MODES = ("hybrid", "semantic", "lexical")
+FUSIONS = ("standardised", "reciprocal")
+
+DEFAULT_WEIGHTS = {"standardised": 0.7, "reciprocal": 0.5}
+"""Of the semantic leg: 0.7 is best or near it on the evaluation sets, and 0.5 is plain reciprocal rank fusion."""
+
+
+class SearchKeywords(TypedDict, total=False):
+    """The options of `Collection.search` besides k, by name."""
+
+    mode: str
+    where: Where | None
+    semantic_weight: float | None
+    fusion: str
+    diversity: float
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Checked options of a search; `Collection.search` describes them.
+
+    Raises:
+        InvalidInput: one is out of range.
+    """
+
+    k: int = 10
+    mode: str = "hybrid"
+    where: Where | None = None
+    semantic_weight: float | None = None
+    fusion: str = "standardised"
+    diversity: float = 0.0
+    explain: bool = False
+    condition: Condition | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        checked = {
+            "k": checks.count(self.k, "k"),
+            "mode": checks.choice(self.mode, "mode", MODES),
+            "fusion": checks.choice(self.fusion, "fusion", FUSIONS),
+            "diversity": checks.share(self.diversity, "diversity"),
+            "condition": parse(self.where),
+        }
+        weight = DEFAULT_WEIGHTS[self.fusion] if self.semantic_weight is None else self.semantic_weight
+        checked["semantic_weight"] = checks.share(weight, "semantic_weight")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)

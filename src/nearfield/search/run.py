@@ -1,0 +1,109 @@
+"""From queries to hits: the legs, their fusion, diversity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearfield.encode.protocol import Vectors
+from nearfield.encode.whole import encode_queries
+from nearfield.engine.protocol import Engine, Ranking, View
+from nearfield.hits import Hits
+from nearfield.rank import fusion
+from nearfield.rank.diversity import diversify
+from nearfield.rank.order import best
+from nearfield.search.options import SearchOptions
+from nearfield.search.present import Found, present
+from nearfield.search.query import GetEncoder, Queries, read_queries
+from nearfield.monitor.stages import stage
+
+POOL = 1000
+"""Documents of each leg that hybrid search fuses; scores are standardised over them."""
+
+CANDIDATES_PER_HIT = 10
+"""Candidates for each hit from which `diversity` chooses."""
+
+LEAST_CANDIDATES = 100
+
+
+def search_batch(
+    engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions
+) -> Hits | list[Hits]:
+    """Return the hits of one query, or of each query of a list; `Collection.search` describes it."""
+    queries = read_queries(query, options.mode, engine.settings.dimension)
+    vectors = queries.vectors
+    with engine.view() as view:
+        if not len(view) or not len(queries):
+            answers = [Hits() for _ in range(len(queries))]
+            return answers[0] if queries.single else answers
+    if vectors is None and options.mode != "lexical":
+        with stage("encode"):
+            vectors = encode_queries(queries.texts, get_encoder())
+    with engine.view() as view:
+        with stage("search"):
+            found = _find(view, queries, vectors, options)
+        with stage("read"):
+            answers = [present(view, one, options) for one in found]
+    return answers[0] if queries.single else answers
+
+
+def answer(view: View, ranking: Ranking, vector: Vectors, options: SearchOptions) -> Hits:
+    """Return the hits of a ranking that was made for a vector, float32 `(d,)`, which tells the best passages."""
+    found = Found(ranking.keys, ranking.scores, {"semantic": ranking}, None, "", vector)
+    chosen = _choose(view, found, options)
+    with stage("read"):
+        return present(view, chosen, options)
+
+
+def candidates(options: SearchOptions) -> int:
+    """Return how many candidates the hits are chosen from."""
+    return options.k if not options.diversity else max(LEAST_CANDIDATES, CANDIDATES_PER_HIT * options.k)
+
+
+def _find(view: View, queries: Queries, vectors: Vectors | None, options: SearchOptions) -> list[Found]:
+    k = candidates(options)
+    pool = max(POOL, k) if options.mode == "hybrid" else k
+    semantic: list[Ranking | None] = [None] * len(queries)
+    lexical: list[Ranking | None] = [None] * len(queries)
+    if vectors is not None:
+        semantic = list(view.semantic(vectors, pool, options.condition))
+    if options.mode != "semantic":
+        lexical = list(view.lexical(queries.texts, pool, options.condition))
+    texts = queries.texts or [""] * len(queries)
+    rows = vectors if vectors is not None else [None] * len(queries)
+    return [
+        _choose(view, _combine(view, near, words, options, text, vector), options)
+        for near, words, text, vector in zip(semantic, lexical, texts, rows, strict=True)
+    ]
+
+
+def _combine(
+    view: View,
+    near: Ranking | None,
+    words: Ranking | None,
+    options: SearchOptions,
+    text: str,
+    vector: Vectors | None,
+) -> Found:
+    legs = {name: ranking for name, ranking in (("semantic", near), ("lexical", words)) if ranking is not None}
+    if near is None or words is None:
+        (ranking,) = legs.values()
+        return Found(ranking.keys, ranking.scores, legs, None, text, vector)
+    weight = float(options.semantic_weight or 0.0)
+    fuse = fusion.standardised if options.fusion == "standardised" else fusion.reciprocal_rank
+    fused = fuse(
+        [
+            fusion.Leg(near.keys, near.scores, weight),
+            # The semantic leg lists every allowed document, or as many as were asked for.
+            fusion.Leg(words.keys, words.scores, 1 - weight, unlisted=max(0, len(near) - len(words))),
+        ]
+    )
+    order = best(fused.keys, fused.scores, candidates(options), view.doc_ids)
+    return Found(fused.keys[order], fused.scores[order], legs, fused.contributions[:, order], text, vector)
+
+
+def _choose(view: View, found: Found, options: SearchOptions) -> Found:
+    """Cut to k hits, by maximal marginal relevance if diversity is asked for."""
+    if not options.diversity:
+        return found.take(np.arange(min(options.k, len(found.keys))))
+    chosen = diversify(found.scores, view.document_vectors(found.keys), options.k, options.diversity)
+    return found.take(chosen)
