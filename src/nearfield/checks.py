@@ -55,7 +55,12 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
         raise InvalidInput(f"{what} must be a float32 array of shape {shape}: {error}") from None
     if array.dtype.kind not in "fiu":
         raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got dtype {array.dtype}")
-    if array.ndim != 2 or rows not in (None, len(array)) or dimension not in (None, array.shape[1]) or not array.shape[1]:
+    if (
+        array.ndim != 2
+        or rows not in (None, len(array))
+        or dimension not in (None, array.shape[1])
+        or not array.shape[1]
+    ):
         raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):

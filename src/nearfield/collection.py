@@ -108,9 +108,7 @@ class Collection:
     def get(self, doc_id: str | int) -> Document: ...
     @overload
     def get(self, doc_id: list[str | int] | list[str] | list[int]) -> list[Document]: ...
-    def get(
-        self, doc_id: str | int | list[str | int] | list[str] | list[int]
-    ) -> Document | list[Document]:
+    def get(self, doc_id: str | int | list[str | int] | list[str] | list[int]) -> Document | list[Document]:
         """Return a document by its doc_id; for several doc_ids, a list in their order.
 
         Raises:
@@ -173,8 +171,8 @@ class Collection:
             mode: "semantic" (cosine of the vectors), "lexical" (BM25), or "hybrid" (both, fused).
             where: A condition on the metadata; it is part of the search, so that k hits come back whenever k documents
                 match.
-            semantic_weight: Weight of the semantic leg in hybrid search, in [0, 1]; the lexical leg has the rest. If not
-                given, 0.7 for "standardised" and 0.5 for "reciprocal".
+            semantic_weight: Weight of the semantic leg in hybrid search, in [0, 1]; the lexical leg has the rest. If
+                not given, 0.7 for "standardised" and 0.5 for "reciprocal".
             fusion: "standardised" (weighted sum of standardised scores) or "reciprocal" (reciprocal rank fusion).
             diversity: In [0, 1]. 0 orders by relevance alone; larger values trade relevance for hits that differ from
                 each other, by maximal marginal relevance. Hits are then in the order in which they were chosen.
@@ -190,9 +188,7 @@ class Collection:
         )  # fmt: skip
         return search_batch(self._engine, lambda: self.encoder, query, options)
 
-    def similar(
-        self, doc_id: str | int, k: int = 10, *, where: Where | None = None, diversity: float = 0.0
-    ) -> Hits:
+    def similar(self, doc_id: str | int, k: int = 10, *, where: Where | None = None, diversity: float = 0.0) -> Hits:
         """Return the k documents nearest to a document, without itself, by cosine.
 
         Raises:
@@ -287,7 +283,7 @@ class Collection:
         Raises:
             InvalidInput: an unknown measure, a malformed file, or no query with judgements.
         """
-        from nearfield.evaluate.collection import evaluate_search
+        from nearfield.evaluate.search import evaluate_search
 
         return evaluate_search(self, queries, qrels, measures, options)
 

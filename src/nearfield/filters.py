@@ -85,6 +85,7 @@ class Test(Condition):
     __test__ = False  # its name is no request to pytest
 
     def evaluate(self, test: Callable[[Test], Truth]) -> Truth:
+        """Return what the test says."""
         return test(self)
 
     def holds(self, value: Value) -> bool:
@@ -99,7 +100,7 @@ class Test(Condition):
             case "$in":
                 return any(equal(value, choice) for choice in self.operand)
             case "$exists":
-                return (value is not MISSING) == self.operand
+                return bool((value is not MISSING) == self.operand)
             case "$contains":
                 return self._contains(value)
             case _:
@@ -130,11 +131,12 @@ class Test(Condition):
 
 @dataclass(frozen=True)
 class All(Condition):
-    """Every condition holds; holds if there are none."""
+    """Every condition holds; there is at least one."""
 
     conditions: tuple[Condition, ...]
 
     def evaluate(self, test: Callable[[Test], Truth]) -> Truth:
+        """Return whether all hold; every one is tested, so that a value that can't compare is always told."""
         first, *others = [condition.evaluate(test) for condition in self.conditions]
         for other in others:
             first = first & other
@@ -148,6 +150,7 @@ class Some(Condition):
     conditions: tuple[Condition, ...]
 
     def evaluate(self, test: Callable[[Test], Truth]) -> Truth:
+        """Return whether some hold; every one is tested."""
         first, *others = [condition.evaluate(test) for condition in self.conditions]
         for other in others:
             first = first | other
@@ -161,6 +164,7 @@ class Not(Condition):
     condition: Condition
 
     def evaluate(self, test: Callable[[Test], Truth]) -> Truth:
+        """Return the opposite."""
         return ~self.condition.evaluate(test)
 
 
@@ -201,7 +205,9 @@ def _group(operator: str, operand: Any) -> Condition:
             raise InvalidInput(f"where: $not takes one condition (a non-empty mapping), got {operand!r}")
         return Not(_parse(operand))
     if operator not in GROUP_OPERATORS:
-        raise InvalidInput(f"where: unknown operator {operator!r}; outside a field there are {', '.join(GROUP_OPERATORS)}")
+        raise InvalidInput(
+            f"where: unknown operator {operator!r}; outside a field there are {', '.join(GROUP_OPERATORS)}"
+        )
     if not isinstance(operand, list) or not operand or not all(isinstance(c, Mapping) and c for c in operand):
         raise InvalidInput(f"where: {operator} takes a non-empty list of conditions, got {operand!r}")
     conditions = tuple(_parse(condition) for condition in operand)
@@ -218,7 +224,9 @@ def _field(field: str, operand: Any) -> Condition:
 
 def _operator(field: str, operator: str, operand: Any) -> Condition:
     if operator not in FIELD_OPERATORS:
-        raise InvalidInput(f"where: unknown operator {operator!r} on field {field!r}; there are {', '.join(FIELD_OPERATORS)}")
+        raise InvalidInput(
+            f"where: unknown operator {operator!r} on field {field!r}; there are {', '.join(FIELD_OPERATORS)}"
+        )
     if operator == "$not":
         if not isinstance(operand, Mapping) or not any(key.startswith("$") for key in operand):
             raise InvalidInput(f"where: $not on field {field!r} takes operators such as {{'$gt': 3}}, got {operand!r}")

@@ -79,6 +79,6 @@ def _check_same(settings: Settings, encoder: str | None, index: str | None, reca
     ):
         if given is not None and given != kept:
             raise Conflict(
-                f"the collection was made with {what}={kept!r}, and {what}={given!r} was given; leave it out, or make a "
-                "new collection"
+                f"the collection was made with {what}={kept!r}, and {what}={given!r} was given; leave it out, or make "
+                "a new collection"
             )

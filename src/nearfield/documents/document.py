@@ -97,7 +97,16 @@ def check_metadata(metadata: object) -> dict[str, JSON]:
     """
     if not isinstance(metadata, Mapping):
         raise InvalidInput(f"metadata must be a dict of JSON values, got {_shown(metadata)}")
-    return {_key(key, "metadata"): _json(value, f"metadata[{key!r}]", 1) for key, value in metadata.items()}
+    return {
+        _key(key, "metadata"): value if _is_plain(value) else _json(value, f"metadata[{key!r}]", 1)
+        for key, value in metadata.items()
+    }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value needs no further check; nearly all are such, and a message's words cost more than this."""
+    kind = type(value)
+    return value is None or kind is int or kind is bool or (kind is str and value.isascii() and "\0" not in value)  # type: ignore[attr-defined,operator]
 
 
 def _key(key: object, where: str) -> str:

@@ -14,11 +14,11 @@ from nearfield.encode.whole import encode_queries
 from nearfield.engine.protocol import Engine, Keys, Ranking, View
 from nearfield.errors import InvalidInput
 from nearfield.hits import Hits
-from nearfield.monitor.stages import stage
 from nearfield.rank.order import best
 from nearfield.search import SearchOptions
 from nearfield.search.query import GetEncoder, read_queries
 from nearfield.search.run import answer, candidates
+from nearfield.stages import stage
 
 STRATEGIES = ("average", "best")
 

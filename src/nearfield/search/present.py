@@ -55,9 +55,7 @@ def present(view: View, found: Found, options: SearchOptions) -> Hits:
                 passage=_passage(document, place),
                 explanation=explanation,
             )
-            for document, score, place, explanation in zip(
-                documents, found.scores, places, explanations, strict=True
-            )
+            for document, score, place, explanation in zip(documents, found.scores, places, explanations, strict=True)
         ]
     )
 

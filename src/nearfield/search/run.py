@@ -14,7 +14,7 @@ from nearfield.rank.order import best
 from nearfield.search.options import SearchOptions
 from nearfield.search.present import Found, present
 from nearfield.search.query import GetEncoder, Queries, read_queries
-from nearfield.monitor.stages import stage
+from nearfield.stages import stage
 
 POOL = 1000
 """Documents of each leg that hybrid search fuses; scores are standardised over them."""
@@ -25,9 +25,7 @@ CANDIDATES_PER_HIT = 10
 LEAST_CANDIDATES = 100
 
 
-def search_batch(
-    engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions
-) -> Hits | list[Hits]:
+def search_batch(engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions) -> Hits | list[Hits]:
     """Return the hits of one query, or of each query of a list; `Collection.search` describes it."""
     queries = read_queries(query, options.mode, engine.settings.dimension)
     vectors = queries.vectors

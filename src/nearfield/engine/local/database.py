@@ -113,7 +113,9 @@ class Database:
         return connection
 
     def _corrupt(self, error: sqlite3.DatabaseError) -> CorruptCollection:
-        return CorruptCollection(f"{self._file} can't be read as a collection's database ({error}); restore it from a backup")
+        return CorruptCollection(
+            f"{self._file} can't be read as a collection's database ({error}); restore it from a backup"
+        )
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -163,7 +165,7 @@ def select_in(connection: sqlite3.Connection, statement: str, values: Sequence[A
     """Yield the rows of a statement that ends in `IN`, for any number of values."""
     for start in range(0, len(values), VARIABLES):
         part = values[start : start + VARIABLES]
-        yield from connection.execute(f"{statement} ({','.join('?' * len(part))})", part)  # noqa: S608
+        yield from connection.execute(f"{statement} ({','.join('?' * len(part))})", part)
 
 
 def keys_of(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> dict[str, int]:
@@ -179,9 +181,7 @@ def doc_ids_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[str]
 
 def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:
     """Return the document of each key."""
-    statement = (
-        "SELECT key, doc_id, title, text, metadata, spans FROM documents JOIN texts USING (key) WHERE key IN"
-    )
+    statement = "SELECT key, doc_id, title, text, metadata, spans FROM documents JOIN texts USING (key) WHERE key IN"
     found = {row[0]: _stored(*row) for row in select_in(connection, statement, keys)}
     return [found[key] for key in keys]
 

@@ -1,11 +1,11 @@
 """The files of a local collection, and the manifest that names their format.
 
-    manifest.json        the format and its version; written last, so that a folder without it is no collection
-    documents.sqlite     documents, metadata, passages, and how many vectors are committed: the truth
-    vectors/000000.vec   vectors, append-only (see segments.py)
-    lexical/             the BM25 index, derived
-    writer.lock          held by the process that writes
-    lexical.lock         held by the process that brings the BM25 index up to date
+manifest.json        the format and its version; written last, so that a folder without it is no collection
+documents.sqlite     documents, metadata, passages, and how many vectors are committed: the truth
+vectors/000000.vec   vectors, append-only (see segments.py)
+lexical/             the BM25 index, derived
+writer.lock          held by the process that writes
+lexical.lock         held by the process that brings the BM25 index up to date
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def _check_manifest(manifest: Path) -> None:
         raise InvalidInput(f"{manifest} names the format {name!r}, not {FORMAT!r}; this is not a collection")
     if not isinstance(version, int) or version > VERSION:
         raise IncompatibleFormat(
-            f"{manifest.parent} has format version {version}, and this nearfield reads up to {VERSION}; install a newer "
-            "nearfield"
+            f"{manifest.parent} has format version {version}, and this nearfield reads up to {VERSION}; install a "
+            "newer nearfield"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nearfield.engine.local import layout as files
@@ -18,7 +18,7 @@ from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import EMPTY, State, advance
 from nearfield.engine.local.view import LocalView
 from nearfield.engine.protocol import Capabilities, Record, Settings, Stats
-from nearfield.errors import InvalidInput
+from nearfield.errors import InvalidInput, NearfieldError
 
 LAG = 20_000
 """Documents that may be missing from the BM25 index before a write brings it up to date; a search always does."""
@@ -48,6 +48,7 @@ class LocalEngine:
         self._columns = Columns()
         self._lexical = LexicalKeeper(self._layout)
         self._state = EMPTY
+        self._has_written = False
         self._closed = False
         if settings is None:
             files.require(self._layout)
@@ -117,6 +118,7 @@ class LocalEngine:
             try:
                 yield connection
                 connection.execute("COMMIT")
+                self._has_written = True
             except BaseException:
                 connection.rollback()
                 raise
@@ -145,8 +147,11 @@ class LocalEngine:
         """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
-        with self._database.reading() as connection:
-            self._lexical.index(self._advance(connection), connection)
+        # What fails here fails again, and is told, at the next search; closing must release the locks all the same.
+        with suppress(NearfieldError):
+            if self._has_written:
+                with self._database.reading() as connection:
+                    self._lexical.index(self._advance(connection), connection)
         with self._writing:
             self._closed = True
             self._database.close()

@@ -1,0 +1,7 @@
+"""`python -m nearfield.cli`, which is the command `nearfield`."""
+
+import sys
+
+from nearfield.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,38 @@
+"""Opening the collection that a command names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from nearfield.errors import NearfieldError
+
+if TYPE_CHECKING:
+    from nearfield.collection import Collection
+
+
+@contextmanager
+def existing(path: str, *, encoding: bool = False) -> Iterator[Collection]:
+    """Open a collection that must exist.
+
+    Args:
+        path: Its folder or URL.
+        encoding: The command will encode a query: the model is loaded beside what else there is to do.
+
+    Raises:
+        NotFound: there is none.
+    """
+    from nearfield.opening import open as open_collection
+
+    with open_collection(path, create=False) as collection:
+        if encoding:
+            threading.Thread(target=_load, args=(collection,)).start()
+        yield collection
+
+
+def _load(collection: Collection) -> None:
+    # An error is not lost: the search asks for the encoder again, and gets it again.
+    with suppress(NearfieldError):
+        _ = collection.encoder

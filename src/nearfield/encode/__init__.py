@@ -1,0 +1,18 @@
+"""Text → vectors: the Encoder seam, the built-in BERT-family runtime, and passages within its token limit."""
+
+from __future__ import annotations
+
+from nearfield.encode.load import DEFAULT_ENCODER, load_encoder
+from nearfield.encode.passages import Span, passage_input, split_many, split_passages
+from nearfield.encode.protocol import Encoder, Vectors
+
+__all__ = [
+    "DEFAULT_ENCODER",
+    "Encoder",
+    "Span",
+    "Vectors",
+    "load_encoder",
+    "passage_input",
+    "split_many",
+    "split_passages",
+]

@@ -1,0 +1,190 @@
+"""The built-in encoder: models of the BERT family, without PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfield.encode.graph import build_graph
+from nearfield.encode.protocol import Vectors
+from nearfield.encode.runtime import PRECISIONS, Batch, Runner, choose_precision
+from nearfield.encode.safetensors import Weights
+from nearfield.encode.settings import read_settings
+from nearfield.encode.texts import check_texts
+from nearfield.encode.tokens import Ids, Tokens
+from nearfield.errors import InvalidInput
+
+BATCH_TOKENS = 1024
+"""Tokens in a batch, padding included: the working set of a layer stays in the processor's cache."""
+
+FEW_TOKENS = 2048
+"""Up to so many tokens in a call use the graph compiled for latency; more are worth compiling one for throughput."""
+
+
+class BertEncoder:
+    """An `Encoder` that runs a BERT model's folder with OpenVINO on the processor.
+
+    The folder holds config.json, model.safetensors and tokenizer.json, and the files in which sentence-transformers
+    keeps pooling, normalisation, prompts and the token limit. Vectors agree with those of sentence-transformers:
+    texts beyond the limit are truncated as it truncates them (`split_passages` avoids that), and a prompt that the
+    model has for documents or queries is put before them.
+
+    Files are read when the encoder is made; libraries are loaded and the graph is compiled at the first text.
+    """
+
+    def __init__(
+        self, folder: Path, *, name: str | None = None, precision: str = "auto", sha256: str | None = None
+    ) -> None:
+        """Read a model's folder.
+
+        Args:
+            folder: The model's files.
+            name: What to call it; the folder if not given.
+            precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it.
+            sha256: What model.safetensors must have as its SHA-256; not compared if not given.
+
+        Raises:
+            InvalidInput: a file is missing or unreadable, or `precision` is another word.
+            MissingDependency: the model needs sentence-transformers.
+        """
+        if precision != "auto" and precision not in PRECISIONS:
+            raise InvalidInput(f"precision must be one of 'auto', 'float32', 'bfloat16', got {precision!r}")
+        self._folder = Path(folder)
+        self._name = name or str(folder)
+        self._precision = precision
+        self._sha256 = sha256
+        self._settings = read_settings(self._folder)
+        self._weights = Weights(self._folder / "model.safetensors")
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """What the user called the encoder."""
+        return self._name
+
+    @property
+    def dimension(self) -> int:
+        """Length of every vector."""
+        return self._settings.bert.hidden
+
+    @cached_property
+    def max_tokens(self) -> int:
+        """How many tokens fit beside the special tokens and the model's prompt."""
+        prompts = (self._settings.document_prompt, self._settings.query_prompt)
+        return self._settings.max_length - self._tokens.special - max(self._tokens.counts(prompts))
+
+    @cached_property
+    def precision(self) -> str:
+        """What the encoder computes in, "float32" or "bfloat16"."""
+        return choose_precision(self._precision)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, tokenizer, shape, pooling, normalisation, prompts and token limit, in hexadecimal."""
+        settings = self._settings
+        parts = {
+            "weights": self._checked_digest(),
+            "tokenizer": hashlib.sha256((self._folder / "tokenizer.json").read_bytes()).hexdigest(),
+            "heads": settings.bert.heads,
+            "activation": settings.bert.activation,
+            "epsilon": settings.bert.epsilon,
+            "max_length": settings.max_length,
+            "lower_case": settings.lower_case,
+            "pooling": settings.pooling,
+            "normalise": settings.normalise,
+            "prompts": [settings.document_prompt, settings.query_prompt],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, without special tokens, prompt and truncation."""
+        return self._tokens.counts(check_texts(texts))
+
+    def tokens_at_most(self, text: str) -> int | None:
+        """Return a number that the text's tokens can't exceed, in no time; None if there is none known."""
+        return self._tokens.at_most(text)
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts; those beyond the limit are truncated as by sentence-transformers.
+
+        Raises:
+            InvalidInput: a text is not a str or holds a lone surrogate, or the model's files are damaged.
+        """
+        return self._encode(texts, self._settings.document_prompt)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of queries, as `encode_documents` but with the query prompt."""
+        return self._encode(texts, self._settings.query_prompt)
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+        checked = check_texts(texts)
+        if not checked:
+            return np.empty((0, self.dimension), np.float32)
+        place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
+        vectors = self._encode_distinct([prompt + text for text in place])
+        return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
+
+    def _encode_distinct(self, texts: list[str]) -> Vectors:
+        ids = self._tokens.ids(texts)
+        longest = self._settings.max_length
+        lengths = np.array([min(len(one) + self._tokens.special, longest) for one in ids])
+        order = np.argsort(-lengths, kind="stable")
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        runner = self._one if lengths.sum() <= FEW_TOKENS else self._many
+        start = 0
+        for encoded in runner.run(self._batches(ids, order, lengths)):
+            vectors[order[start : start + len(encoded)]] = encoded
+            start += len(encoded)
+        self._checked_digest()
+        return vectors
+
+    def _batches(self, ids: list[Ids], order: Any, lengths: Any) -> Iterator[Batch]:
+        """Yield batches of texts of similar length, the longest first: what doesn't fit into memory fails at once."""
+        start = 0
+        while start < len(order):
+            end = start + max(1, BATCH_TOKENS // int(lengths[order[start]]))
+            yield self._tokens.matrix([ids[row] for row in order[start:end]], self._settings.max_length)
+            start = end
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(self._folder / "tokenizer.json", lower_case=self._settings.lower_case)
+
+    @cached_property
+    def _graph(self) -> Any:
+        return build_graph(self._settings, self._weights.tensors)
+
+    @property
+    def _one(self) -> Runner:
+        with self._lock:  # compiled once, whatever the number of threads that ask first
+            return self._latency
+
+    @property
+    def _many(self) -> Runner:
+        with self._lock:
+            return self._throughput
+
+    @cached_property
+    def _latency(self) -> Runner:
+        return Runner(self._graph, self.precision, "LATENCY")
+
+    @cached_property
+    def _throughput(self) -> Runner:
+        return Runner(self._graph, self.precision, "THROUGHPUT")
+
+    def _checked_digest(self) -> str:
+        """Return the weights' SHA-256 once it is known to be the right one; until then no vector leaves the encoder."""
+        digest = self._weights.digest
+        if self._sha256 is not None and digest != self._sha256:
+            raise InvalidInput(
+                f"{self._folder / 'model.safetensors'} is not the published file of {self._name!r}: its SHA-256 must be "
+                f"{self._sha256}, and is {digest}; install it again, or name the folder to use these weights on purpose"
+            )
+        return digest

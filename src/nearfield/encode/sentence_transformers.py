@@ -1,0 +1,118 @@
+"""sentence-transformers as an encoder: other architectures, and GPUs; needs the extra of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfield.encode.protocol import Vectors
+from nearfield.encode.texts import check_texts
+from nearfield.errors import InvalidInput, MissingDependency
+
+
+class SentenceTransformersEncoder:
+    """An `Encoder` that runs a `SentenceTransformer`, on the device of your choice.
+
+    Its vectors are those of `encode_document` and `encode_query`. For a model that the built-in runtime can run too,
+    the fingerprints nevertheless differ: a collection stays with the encoder that it was made with.
+    """
+
+    def __init__(self, model: Any, *, device: str | None = None, download: bool = False) -> None:
+        """Load a model, or take one that is loaded.
+
+        Args:
+            model: A model's name or folder, or a `SentenceTransformer`.
+            device: "cpu", "cuda", …; sentence-transformers chooses if not given.
+            download: Fetch the model from the Hugging Face hub if it is not on this machine.
+
+        Raises:
+            MissingDependency: sentence-transformers is not installed, or the model is not on this machine.
+            InvalidInput: the model yields no vector for a text.
+        """
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingDependency(
+                f"this encoder needs sentence-transformers ({error}): pip install 'nearfield[sentence-transformers]'"
+            ) from None
+        if isinstance(model, str | Path):
+            self._name = str(model)
+            try:
+                self._model = SentenceTransformer(str(model), device=device, local_files_only=not download)
+            except OSError as error:
+                raise MissingDependency(
+                    f"sentence-transformers can't load {str(model)!r}: {error}; name a folder, or pass download=True"
+                ) from error
+        elif isinstance(model, SentenceTransformer):
+            self._name, self._model = _name_of(model), model
+        else:
+            raise InvalidInput(f"model must be a name, a folder or a SentenceTransformer, got {type(model).__name__}")
+
+    @property
+    def name(self) -> str:
+        """What the user called the model."""
+        return self._name
+
+    @cached_property
+    def dimension(self) -> int:
+        """Length of every vector."""
+        return int(self.encode_documents([""]).shape[1])
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """How many tokens fit beside the special tokens and the longest prompt; None: the model has no limit."""
+        limit = self._model.max_seq_length
+        if limit is None:
+            return None
+        prompts = [text for text in self._model.prompts.values() if text]
+        return int(limit) - len(self._ids("", special=True)) - max(self.count_tokens(prompts), default=0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the parameters and buffers, the modules' settings, prompts and token limit, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        vocabulary = self._model.tokenizer.get_vocab()
+        settings = {
+            "modules": [repr(module) for module in self._model],
+            "prompts": dict(self._model.prompts),
+            "max_length": self._model.max_seq_length,
+            "vocabulary": sorted(vocabulary.items()),
+        }
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, without special tokens, prompt and truncation."""
+        return [len(self._ids(text, special=False)) for text in check_texts(texts)]
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts, with the model's document prompt."""
+        return self._encode(self._model.encode_document, texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of queries, with the model's query prompt."""
+        return self._encode(self._model.encode_query, texts)
+
+    def _encode(self, encode: Any, texts: Sequence[str]) -> Vectors:
+        checked = check_texts(texts)
+        if not checked:
+            return np.empty((0, self.dimension), np.float32)
+        return np.asarray(encode(checked, show_progress_bar=False, convert_to_numpy=True), dtype=np.float32)
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        tokenizer = self._model.tokenizer
+        found = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
+        return list(found["input_ids"])
+
+
+def _name_of(model: Any) -> str:
+    return str(getattr(model.model_card_data, "base_model", None) or "sentence-transformers model")

@@ -1,0 +1,79 @@
+"""Texts to token ids, by tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.errors import InvalidInput
+
+Ids = list[int]
+
+_FEW = 4
+"""So many texts are tokenised one by one: waking the tokenizer's threads takes longer."""
+
+
+class Tokens:
+    """The tokenizer of a model; ids hold no special tokens and are not truncated, unless said."""
+
+    def __init__(self, path: Path, *, lower_case: bool = False) -> None:
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordPiece
+        from tokenizers.normalizers import BertNormalizer, Lowercase
+        from tokenizers.normalizers import Sequence as InTurn
+
+        try:
+            text = path.read_text(encoding="utf-8")
+            # The file may hold the truncation and padding of whoever saved it; they are no part of the model.
+            self._tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # tokenizers raises bare Exception
+            raise InvalidInput(f"{path} can't be read as a tokenizer: {error}; fetch it again") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._before, self._after = self._special_tokens()
+        self.special = len(self._before) + len(self._after)
+        # Each token of WordPiece stands for a character of its own, and BERT's normaliser makes no more characters of
+        # one than it has bytes (most: a Hangul syllable's three letters). Of other tokenizers nothing is known.
+        self._bounded = isinstance(self._tokenizer.model, WordPiece) and isinstance(
+            self._tokenizer.normalizer, BertNormalizer | None
+        )
+        if lower_case:
+            own = self._tokenizer.normalizer
+            self._tokenizer.normalizer = InTurn([Lowercase(), *([own] if own is not None else [])])
+
+    def _special_tokens(self) -> tuple[Ids, Ids]:
+        marked = self._tokenizer.encode("a")
+        plain = len(self._tokenizer.encode("a", add_special_tokens=False).ids)
+        first = marked.special_tokens_mask.index(0)
+        return marked.ids[:first], marked.ids[first + plain :]
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the token ids of each text."""
+        if len(texts) <= _FEW:
+            return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+        return [one.ids for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has."""
+        return [len(one) for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def matrix(self, ids: Sequence[Ids], max_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return padded ids, int64 `(n, longest)`, and lengths, int64 `(n,)`, special tokens included and counted.
+
+        Texts beyond `max_length` tokens are truncated to it. What pads is masked, so any id does.
+        """
+        room = max_length - self.special
+        rows = [[*self._before, *one[:room], *self._after] for one in ids]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        longest = int(lengths.max())
+        matrix = np.array([row + [0] * (longest - len(row)) for row in rows], dtype=np.int64)
+        return matrix, lengths
+
+    def at_most(self, text: str) -> int | None:
+        """Return a number that the text's tokens can't exceed, without tokenising; None if there is none known."""
+        if not self._bounded:
+            return None
+        return len(text) if text.isascii() else len(text.encode())

@@ -1,0 +1,1 @@
+"""Watching a collection at work: metrics for Prometheus."""
