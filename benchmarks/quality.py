@@ -48,7 +48,7 @@ def _measure(folder: Path, location: Path) -> dict[str, float]:
     with nf.open(location) as col:
         began, rate = time.perf_counter(), 0.0
         if not len(col):
-            col.add(nf.read_files([folder / "corpus.jsonl.gz"]))
+            col.add(nf.read_files([folder / "corpus.jsonl.gz"], on_empty=print))
             rate = len(col) / (time.perf_counter() - began)
         queries, qrels = read_queries(folder / "queries.jsonl"), read_qrels(folder / "qrels.tsv")
         asked = {query_id: text for query_id, text in queries.items() if query_id in qrels}

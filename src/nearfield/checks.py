@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -65,8 +64,9 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise InvalidInput(f"{what} must be finite; row {bad[0]} has NaN or an infinity ({len(bad)} such rows)")
-    # In double precision, so that lengths neither overflow nor vanish.
-    wide = array.astype(np.float64)
+    # Scaled by the largest entry first: squares of very large or very small entries leave the range of floats.
+    scale = np.abs(array).max(axis=1, keepdims=True, initial=0).astype(np.float64)
+    wide = array / np.where(scale > 0, scale, 1)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=np.float32)
 
@@ -97,8 +97,3 @@ def same_encoder(encoder: Encoder, settings: Settings) -> None:
             f"the collection's vectors have {settings.dimension} dimensions, and those of the encoder {encoder.name!r} "
             f"have {encoder.dimension}; search with vectors, or open it with the encoder that made them"
         )
-
-
-def finite(value: float) -> bool:
-    """Return whether a number is neither NaN nor infinite."""
-    return math.isfinite(value)

@@ -239,7 +239,7 @@ class Collection:
 
         Args:
             n_clusters: How many; None chooses.
-            method: "kmeans", "ward" or "average".
+            method: "kmeans", "ward" (refined after the cut), "ward-cut" (the plain cut of the tree) or "average".
             where: Cluster only the documents that match.
             seed: Of the random starts; the same seed gives the same clusters.
 

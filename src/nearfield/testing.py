@@ -49,7 +49,7 @@ def check_encoder(encoder: Encoder) -> None:
         repeated = encode([text for text in _TEXTS for _ in range(3)])
         _check_same(repeated[::3], alone, f"{what}: texts repeated")
         with ThreadPoolExecutor(4) as threads:
-            for row, vectors in enumerate(threads.map(lambda text: encode([text]), _TEXTS)):
+            for row, vectors in enumerate(threads.map(encode, [[text] for text in _TEXTS])):
                 _check_same(vectors, alone[row : row + 1], f"{what}: several threads")
         _check_distinct(alone, what)
         _check_refusals(encode, what)
@@ -112,7 +112,7 @@ def _check_tokens(encoder: Encoder) -> None:
     longer = encoder.count_tokens([_TEXTS[0] * 100])[0]
     assert longer > 10 * counts[0] > 0, f"{name} must not truncate: {counts[0]} tokens, and {longer} for 100 times that"
     if encoder.max_tokens is not None:
-        _check_passages(encoder, encoder.max_tokens, _TEXTS + (_TEXTS[0] * 500,))
+        _check_passages(encoder, encoder.max_tokens, (*_TEXTS, _TEXTS[0] * 500))
 
 
 def _check_passages(encoder: Encoder, limit: int, texts: Sequence[str]) -> None:

@@ -132,16 +132,16 @@ def test_assign_gives_documents_their_own_labels() -> None:
 
 
 def test_assign_follows_the_rule_of_each_method() -> None:
-    # A wide cluster whose mean (0, 0.8, 0, 0) is short, and a tight one whose mean is nearly (1, 0, 0, 0). For the new
-    # vector the mean cosines are 0.57 and 0.69, the cosines to the centroids 0.71 and 0.69, the squared distances to
-    # the means 0.50 and 0.63.
+    # A wide cluster whose mean (0, 0.8, 0, 0) is short, and a tight one whose mean is nearly (1, 0, 0, 0). For the
+    # second vector the mean cosines are 0.56 and 0.71, the cosines to the centroids 0.69 and 0.71, the squared
+    # distances to the means 0.53 and 0.59: there every method but Ward's answers the tight one.
     wide = [[0, 0.8, 0.6, 0], [0, 0.8, -0.6, 0], [0, 0.8, 0, 0.6], [0, 0.8, 0, -0.6]]
     vectors = np.array([[1, -0.01, 0, 0], [1, -0.02, 0, 0], [1, -0.03, 0, 0], *wide], dtype=np.float32)
-    new = np.array([[0.7, 0.714, 0, 0]], dtype=np.float32)
-    for method, label in [("kmeans", 0), ("ward", 0), ("average", 1)]:
+    new = np.array([[0.7, 0.714, 0, 0], [0.72, 0.694, 0, 0]], dtype=np.float32)
+    for method, labels in [("kmeans", [0, 1]), ("ward", [0, 1]), ("ward-cut", [0, 0]), ("average", [1, 1])]:
         found = find(vectors, n_clusters=2, method=method)
         assert list(found.labels.values()) == [1, 1, 1, 0, 0, 0, 0]
-        assert found.assign_vectors(new) == [label]
+        assert found.assign_vectors(new) == labels
 
 
 def test_assign_encodes_texts() -> None:
@@ -187,7 +187,10 @@ def test_above_the_sample_size_all_vectors_are_clustered() -> None:
 
 GOOD = np.eye(3, dtype=np.float32)
 BAD: list[tuple[Callable[[], object], str]] = [
-    (lambda: find(GOOD, method="density"), "unknown method 'density'; the methods are 'kmeans', 'ward', 'average'"),
+    (
+        lambda: find(GOOD, method="density"),
+        "unknown method 'density'; the methods are 'kmeans', 'ward', 'ward-cut', 'average'",
+    ),
     (lambda: find(GOOD, n_clusters=4), "at most 3"),
     (lambda: find(GOOD, n_clusters=0), "n_clusters must be an int of at least 1 or None; got 0"),
     (lambda: find(GOOD, n_clusters=True), "got True"),
@@ -195,14 +198,17 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: find(GOOD, seed=-1), "seed must be an int of at least 0; got -1"),
     (lambda: find(GOOD[:1]), "at least 2 documents; got 1"),
     (lambda: find(GOOD[:0]), "at least 2 documents; got 0"),
-    (lambda: find(GOOD * np.nan), "document 'd00000' has NaN or infinity"),
+    (lambda: find(GOOD * np.nan), "row 0 has NaN or an infinity"),
     (lambda: find(GOOD * 0), "all 3 vectors are zero"),
-    (lambda: find_clusters(["a", "b"], GOOD, ["x", "y"]), r"shape \(2, d\); got float32 \(3, 3\)"),
+    (lambda: find_clusters(["a", "b"], GOOD, ["x", "y"]), r"shape \(2, d\), got shape \(3, 3\)"),
     (lambda: find_clusters(["a", "b", "c"], GOOD[0], ["x", "y", "z"]), "shape"),
     (lambda: find_clusters(["a", "a", "c"], GOOD, ["x", "y", "z"]), "each of them once; got 'a'"),
     (lambda: find_clusters(["a", "b", "c"], GOOD, ["x", "y"]), "3 doc_ids and 2 texts"),
     (lambda: find_clusters(["a", "b", "c"], GOOD, ["x", "y", None]), "document 'c' has None"),  # type: ignore[list-item]
-    (lambda: find(GOOD, n_clusters=2).assign_vectors(np.ones((1, 2), dtype=np.float32)), "dimension, 3; got 2"),
+    (
+        lambda: find(GOOD, n_clusters=2).assign_vectors(np.ones((1, 2), dtype=np.float32)),
+        r"shape \(n, 3\), got shape \(1, 2\)",
+    ),
 ]
 
 

@@ -71,6 +71,15 @@ def test_kmeans_weighs_duplicates() -> None:
     assert len({*kmeans(fan, np.array([100, 100, 1], dtype=np.float32), 2, 0)[:2]}) == 2
 
 
+def test_kmeans_ends_where_every_row_is_nearest_to_its_weighted_centroid() -> None:
+    unit = unit_vectors(200, 6, seed=3)
+    weights = np.random.default_rng(3).integers(1, 60, size=200).astype(np.float32)
+    labels = kmeans(unit, weights, 9, 0)
+    sums = np.array([(weights[labels == c, None] * unit[labels == c]).sum(axis=0) for c in range(9)])
+    cosines = unit @ (sums / np.linalg.norm(sums, axis=1, keepdims=True)).T
+    assert cosines.argmax(axis=1).tolist() == labels.tolist()
+
+
 def test_distinct_vectors_in_order_of_their_first_row() -> None:
     unit = np.array([[0, 1], [1, 0], [0, 1], [1e-8, 1], [-0.0, 1], [0.6, 0.8]], dtype=np.float32)
     first, place = distinct(unit)

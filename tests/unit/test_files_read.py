@@ -357,3 +357,15 @@ def test_characters_may_come_in_parts():
         list(text_chunks(Dribble("a漢".encode()[:-1]), "a.txt"))
     with pytest.raises(InvalidInput, match=r"NUL at byte 2;"):
         list(text_chunks(Dribble("é".encode() + b"\0"), "a.txt"))
+
+
+def test_rows_without_text_are_an_error_unless_someone_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(
+        '{"_id": "a", "text": "x"}\n{"_id": "b", "title": "", "text": " "}\n{"_id": "c", "title": "t", "text": ""}\n'
+    )
+    with pytest.raises(InvalidInput, match="corpus.jsonl:2.*visible character"):
+        list(read_files(path))
+    told: list[str] = []
+    assert [document.doc_id for document in read_files(path, on_empty=told.append)] == ["a", "c"]
+    assert told == [f"{path}:2"]

@@ -41,7 +41,7 @@ ROOMS = [
 FILES = sorted(SOURCE.rglob("*.py"))
 # Longer than the house likes, with the reason.
 LONG_FILES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS = {"cli/evaluate.py:command": "its parameters are the command's options, each with its help"}
 
 
 def room_of(file: Path) -> str:

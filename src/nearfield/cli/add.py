@@ -15,6 +15,7 @@ def command(
     metadata: options.MetadataFields = None,
     format: options.Format = None,  # noqa: A002
     limit: options.Limit = None,
+    skip_empty: options.SkipEmpty = False,
     batch_size: options.BatchSize = 2048,
     encoder: options.EncoderName = None,
     as_json: options.Json = False,
@@ -24,7 +25,7 @@ def command(
     A doc_id that exists already is an error; upsert replaces. Each batch is committed on its own: after an error or
     Ctrl-C the batches before are stored, and the message says how many documents that is.
 
-    With --json: an object with written, documents (how many the collection holds) and seconds.
+    With --json: an object with written, documents (how many the collection holds), left_out and seconds.
     """
-    reading = Reading(files, doc_id, text, title, metadata or None, format, limit)
+    reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
     write(path, reading, batch_size=batch_size, encoder=encoder, replace=False, as_json=as_json)

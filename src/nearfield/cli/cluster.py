@@ -25,7 +25,7 @@ def command(
             "--method",
             metavar="METHOD",
             autocompletion=lambda: list(options.METHODS),
-            help=f"{', '.join(options.METHODS)} (the last two are linkages).",
+            help=f"{', '.join(options.METHODS)} (the last three are linkages).",
         ),
     ] = "kmeans",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the random starts.")] = 0,

@@ -12,7 +12,7 @@ from nearfield.errors import InvalidInput
 MODES = ("hybrid", "semantic", "lexical")
 FUSIONS = ("standardised", "reciprocal")
 STRATEGIES = ("average", "best")
-METHODS = ("kmeans", "ward", "average")
+METHODS = ("kmeans", "ward", "ward-cut", "average")
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "text", "lines", "markdown")
 
 Path: TypeAlias = Annotated[str, typer.Argument(metavar="PATH", help="The collection, a folder.")]
@@ -97,6 +97,9 @@ Format: TypeAlias = Annotated[
     ),
 ]
 Limit: TypeAlias = Annotated[int | None, typer.Option("--limit", metavar="N", help="Read no more documents than this.")]
+SkipEmpty: TypeAlias = Annotated[
+    bool, typer.Option("--skip-empty", help="Leave out rows without text and title, and say how many; else an error.")
+]
 BatchSize: TypeAlias = Annotated[
     int, typer.Option("--batch-size", min=1, metavar="N", help="Documents that are committed together.")
 ]

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nearfield.collection import Collection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """The files to read, and which of their fields is what; see `nearfield.read_files`."""
 
@@ -31,10 +31,21 @@ class Reading:
     metadata: list[str] | None
     format: str | None
     limit: int | None
+    skip_empty: bool = False
+    left_out: list[str] = field(default_factory=list)
 
     def batches(self, size: int) -> Iterator[list[Document]]:
         """Yield the documents in lists of a size, the last one shorter."""
-        documents = read_files(**asdict(self))
+        documents = read_files(
+            self.paths,
+            doc_id=self.doc_id,
+            text=self.text,
+            title=self.title,
+            metadata=self.metadata,
+            format=self.format,
+            limit=self.limit,
+            on_empty=self.left_out.append if self.skip_empty else None,
+        )
         while batch := list(islice(documents, size)):
             yield batch
 
@@ -68,7 +79,7 @@ def write(path: str, reading: Reading, *, batch_size: int, encoder: str | None, 
         except NearfieldError as error:
             kept = f" ({written:,} documents before it are stored)" if written else ""
             raise type(error)(f"{error}{kept}") from None
-        _summarise(path, written, len(collection), time.monotonic() - started, as_json)
+        _summarise(path, written, len(collection), reading.left_out, time.monotonic() - started, as_json)
 
 
 def _with(first: list[Document], batches: Iterator[list[Document]]) -> Iterator[list[Document]]:
@@ -88,14 +99,16 @@ def _write_batch(
     return count
 
 
-def _summarise(path: str, written: int, documents: int, seconds: float, as_json: bool) -> None:
+def _summarise(path: str, written: int, documents: int, left_out: list[str], seconds: float, as_json: bool) -> None:
     if as_json:
-        print_json({"written": written, "documents": documents, "seconds": round(seconds, 3)})
+        print_json({"written": written, "documents": documents, "left_out": left_out, "seconds": round(seconds, 3)})
     else:
         rate = written / max(seconds, 1e-9)
         typer.echo(
             f"Wrote {written:,} documents in {seconds:.1f} s ({rate:,.0f} a second); {path} holds {documents:,}."
         )
+        if left_out:
+            typer.echo(f"Left out {len(left_out):,} without text or title, the first at {left_out[0]}.")
 
 
 @contextmanager

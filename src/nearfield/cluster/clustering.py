@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.cluster.terms import describe
+from nearfield.checks import unit_vectors
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import InvalidInput, MissingDependency
 
@@ -48,7 +49,7 @@ class Clustering:
         labels: `{doc_id: label}` in ascending order of doc_id; -1: the document's vector is zero, it is in no
         cluster.
         clusters: The clusters, `clusters[label]` being the one with that label.
-        method: "kmeans", "ward" or "average".
+        method: "kmeans", "ward", "ward-cut" or "average".
     """
 
     labels: dict[str, int]
@@ -79,20 +80,16 @@ class Clustering:
     def assign_vectors(self, vectors: Vectors) -> list[int]:
         """Return the label of each new vector; `vectors` is float32 `(m, d)`, its rows of any length.
 
-        For "kmeans" that is the cluster whose centroid has the highest cosine, for "ward" the one with the nearest
-        mean vector (Euclidean, both of normalised vectors), for "average" the one with the highest mean cosine to
-        its members. Of equals the smaller label; a zero vector gets -1. Documents that k-means has placed keep
-        their label; a linkage decides from the bottom up, so there a document at a border may be given to the
-        neighbouring cluster.
+        For "kmeans" and "ward" that is the cluster whose centroid has the highest cosine, for "ward-cut" the one with
+        the nearest mean vector (Euclidean, both of normalised vectors), for "average" the one with the highest mean
+        cosine to its members. Of equals the smaller label; a zero vector gets -1. Clustered documents keep their label
+        with "kmeans" and "ward"; a plain linkage decides from the bottom up, so there a document at a border may be
+        given to the neighbouring cluster.
 
         Raises:
             InvalidInput: another dimension, NaN or infinity.
         """
-        unit = unit_rows(vectors)
-        if unit.shape[1] != self._centroids.shape[1]:
-            raise InvalidInput(
-                f"vectors must have the clustered dimension, {self._centroids.shape[1]}; got {unit.shape[1]}"
-            )
+        unit = unit_vectors(vectors, None, self._centroids.shape[1])
         score = unit @ self._centroids.T
         if self.method != "average":
             # |x - c|² = |x|² - 2 x·c + |c|², and |x|² is the same for every centroid.
@@ -192,7 +189,7 @@ def make_clustering(
         rows = np.flatnonzero(labels == label)
         mean = unit[rows].mean(axis=0, dtype=np.float64)
         length = max(float(np.linalg.norm(mean)), 1e-12)
-        centroids[label] = mean / length if method == "kmeans" else mean
+        centroids[label] = mean / length if method in ("kmeans", "ward") else mean
         # Rounded, so that equal vectors are equal whatever the processor's order of summation.
         cosines = (unit[rows] @ (mean / length)).round(6)
         nearest = np.argsort(-cosines, kind="stable")[:_REPRESENTATIVES]
@@ -207,26 +204,3 @@ def make_clustering(
         )
     named = {doc_id: int(label) for doc_id, label in zip(doc_ids, labels, strict=True)}
     return Clustering(named, clusters, method, unit[labels >= 0], centroids, tree, encode)
-
-
-def unit_rows(vectors: Vectors, n: int | None = None, doc_ids: Sequence[str] | None = None) -> Vectors:
-    """Return the vectors with unit length, float32 `(n, d)`; zero rows stay zero.
-
-    Raises:
-        InvalidInput: no two-dimensional array of numbers, other than n rows, no columns, NaN or infinity.
-    """
-    array = np.asarray(vectors)
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1] or n not in (None, len(array)):
-        rows = "n" if n is None else n
-        raise InvalidInput(f"vectors must be numbers of shape ({rows}, d); got {array.dtype} {array.shape}")
-    wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(wrong):
-        where = f"row {wrong[0]}" if doc_ids is None else f"document {doc_ids[wrong[0]]!r}"
-        raise InvalidInput(f"vectors must be finite; {where} has NaN or infinity; encode it again")
-    # Scaled by the largest entry first: squares of very large or very small entries would leave the range of
-    # floats.
-    scale = np.abs(array).max(axis=1, keepdims=True).astype(np.float64)
-    wide = np.divide(array, scale, out=np.zeros(array.shape), where=scale > 0)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: Vectors = np.divide(wide, norms, out=wide, where=norms > 0).astype(np.float32)
-    return unit

@@ -13,12 +13,12 @@ from nearfield.encode.protocol import Vectors
 
 Ints: TypeAlias = NDArray[np.int64]
 
-SAMPLE = 2_500
+SAMPLE = 2_000
 """On how many vectors a number of clusters is judged."""
 MOST = 150
 """The largest number that is tried."""
 _STEP = 1.25
-_TRIES = 5
+_TRIES = 3
 
 
 def choose_number(partition: Callable[[int], Ints], unit: Vectors, n: int) -> int:

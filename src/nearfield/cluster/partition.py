@@ -51,18 +51,18 @@ def kmeans(unit: Vectors, weights: NDArray[np.float32], n_clusters: int, seed: i
     if len(unit) > KMEANS_SAMPLE >= 10 * n_clusters:
         rows = np.sort(np.random.default_rng(seed).choice(len(unit), KMEANS_SAMPLE, replace=False))
         labels = kmeans(unit[rows], weights[rows], n_clusters, seed, effort)
-        return _iterate(unit, weights, _directions(unit[rows], weights[rows], labels, n_clusters))[0]
+        return iterate(unit, weights, directions(unit[rows], weights[rows], labels, n_clusters))[0]
     from sklearn.cluster import kmeans_plusplus
 
     draw = np.random.RandomState(seed)
     runs = []
     for _ in range(round(effort * min(_MOST_STARTS, max(_STARTS, 20_000 // len(unit))))):
         centroids, _ = kmeans_plusplus(unit, n_clusters, sample_weight=weights, random_state=draw)
-        runs.append(_iterate(unit, weights, centroids))
+        runs.append(iterate(unit, weights, centroids))
     return max(runs, key=lambda run: run[1])[0]
 
 
-def _iterate(unit: Vectors, weights: NDArray[np.float32], centroids: Vectors) -> tuple[Ints, float]:
+def iterate(unit: Vectors, weights: NDArray[np.float32], centroids: Vectors) -> tuple[Ints, float]:
     """Return the labels at which k-means from these centroids ends, and their sum of cosines."""
     n_clusters = len(centroids)
     labels = np.full(len(unit), -1, dtype=np.int64)
@@ -73,7 +73,7 @@ def _iterate(unit: Vectors, weights: NDArray[np.float32], centroids: Vectors) ->
         if np.array_equal(nearest, labels):
             break
         labels = nearest
-        centroids = _directions(unit, weights, labels, n_clusters)
+        centroids = directions(unit, weights, labels, n_clusters)
     return labels, float(weights @ np.einsum("ij,ij->i", unit, centroids[labels]))
 
 
@@ -90,7 +90,8 @@ def _fill(labels: Ints, cosines: NDArray[np.float32], n_clusters: int) -> None:
         labels[row] = label
 
 
-def _directions(unit: Vectors, weights: NDArray[np.float32], labels: Ints, n_clusters: int) -> Vectors:
+def directions(unit: Vectors, weights: NDArray[np.float32], labels: Ints, n_clusters: int) -> Vectors:
+    """Return the direction of each cluster's weighted sum, float32 `(n_clusters, d)` of unit length."""
     from scipy.sparse import csr_array
 
     members = csr_array((weights, (labels, np.arange(len(labels)))), shape=(n_clusters, len(labels)))

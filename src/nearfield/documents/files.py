@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,6 +32,7 @@ def read_files(
     metadata: Sequence[str] | None = None,
     format: str | None = None,  # noqa: A002
     limit: int | None = None,
+    on_empty: Callable[[str], object] | None = None,
 ) -> Iterator[Document]:
     """Return the documents of files, read one by one as they are asked for.
 
@@ -54,6 +55,8 @@ def read_files(
         metadata: The fields to keep as metadata. None: all others.
         format: The format of every file, whatever its name. None: each file's suffix tells.
         limit: Read no more documents than this.
+        on_empty: Called with the place ("file:line") of each row that has neither text nor title, which is then left
+            out. None: such a row is an error.
 
     Raises:
         InvalidInput: A path doesn't exist or has nothing to read, an option is wrong (at the call); a file is malformed
@@ -75,7 +78,7 @@ def read_files(
     if not all(isinstance(name, str) and name for name in names):
         raise InvalidInput(f"a field must be named by a non-empty str, got {names}")
     sources = find_sources(_several(paths), format)
-    return _documents(sources, _Fields(doc_id, text, title, metadata), limit)
+    return _documents(sources, _Fields(doc_id, text, title, metadata), limit, on_empty)
 
 
 def count_documents(paths: Paths, *, format: str | None = None) -> int | None:  # noqa: A002
@@ -105,12 +108,17 @@ def _several(paths: Paths) -> Iterable[str | os.PathLike[str]]:
     return found
 
 
-def _documents(sources: list[Source], fields: _Fields, limit: int | None) -> Iterator[Document]:
+def _documents(
+    sources: list[Source], fields: _Fields, limit: int | None, on_empty: Callable[[str], object] | None
+) -> Iterator[Document]:
     count = 0
     unseen = set(fields.metadata or ())
     for source in sources:
         for place, row in read_rows(source):
             try:
+                if on_empty is not None and fields.is_empty(row):
+                    on_empty(place)
+                    continue
                 document = fields.document(row, source.format)
             except InvalidInput as error:
                 raise InvalidInput(f"{place}: {error}") from None
@@ -132,6 +140,11 @@ class _Fields:
     text: str | None
     title: str | None
     metadata: Sequence[str] | None
+
+    def is_empty(self, row: Row) -> bool:
+        """Return whether a row has fields for text or title, and both hold nothing to see."""
+        values = [row[name] for name in (self._text_field(row), self.title or "title") if name in row]
+        return bool(values) and all(value is None or (isinstance(value, str) and not value.strip()) for value in values)
 
     def document(self, row: Row, kind: str) -> Document:
         self._check_named(row, kind)

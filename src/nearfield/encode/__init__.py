@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nearfield.encode.load import DEFAULT_ENCODER, load_encoder
+from nearfield.encode.load import load_encoder
+from nearfield.encode.models import DEFAULT_ENCODER
 from nearfield.encode.passages import Span, passage_input, split_many, split_passages
 from nearfield.encode.protocol import Encoder, Vectors
 

@@ -21,8 +21,8 @@ from nearfield.encode.texts import check_texts
 from nearfield.encode.tokens import Ids, Tokens
 from nearfield.errors import InvalidInput
 
-BATCH_TOKENS = 1024
-"""Tokens in a batch, padding included: the working set of a layer stays in the processor's cache."""
+BATCH_TOKENS = 512
+"""Tokens in a batch, padding included. With twice as many, a layer's intermediate values outgrow a core's cache."""
 
 FEW_TOKENS = 2048
 """Up to so many tokens in a call use the graph compiled for latency; more are worth compiling one for throughput."""
@@ -159,7 +159,7 @@ class BertEncoder:
 
     @cached_property
     def _graph(self) -> Any:
-        return build_graph(self._settings, self._weights.tensors)
+        return build_graph(self._settings, self._weights.tensors, self._tokens.size)
 
     @property
     def _one(self) -> Runner:
@@ -184,7 +184,8 @@ class BertEncoder:
         digest = self._weights.digest
         if self._sha256 is not None and digest != self._sha256:
             raise InvalidInput(
-                f"{self._folder / 'model.safetensors'} is not the published file of {self._name!r}: its SHA-256 must be "
-                f"{self._sha256}, and is {digest}; install it again, or name the folder to use these weights on purpose"
+                f"{self._folder / 'model.safetensors'} is not the published file of {self._name!r}: its SHA-256 must "
+                f"be {self._sha256}, and is {digest}; install it again, or name the folder to use these "
+                "weights on purpose"
             )
         return digest

@@ -19,14 +19,15 @@ Tensors = dict[str, NDArray[np.float32]]
 Node = Any  # openvino is untyped here: it is imported on first use
 
 
-def build_graph(settings: ModelSettings, tensors: Tensors) -> Any:
+def build_graph(settings: ModelSettings, tensors: Tensors, vocabulary: int) -> Any:
     """Return the model: ids int64 `(n, length)` and lengths int64 `(n,)` → vectors float32 `(n, hidden)`.
 
     Ids are padded on the right; what stands at `lengths` and beyond changes nothing. Constants share the tensors'
     memory.
 
     Raises:
-        InvalidInput: a tensor is missing, or has another shape than config.json implies.
+        InvalidInput: a tensor is missing, or has another shape than config.json implies; there are fewer word
+            vectors than the vocabulary has tokens.
     """
     openvino = import_openvino()
     ops = openvino.opset13
@@ -36,6 +37,7 @@ def build_graph(settings: ModelSettings, tensors: Tensors) -> Any:
     places = graph.places(ids)
     present = ops.less(graph.unsqueeze(places, 0), graph.unsqueeze(lengths, 1))  # (n, length)
     bias = graph.unsqueeze(ops.select(present, graph.number(0.0), graph.number(-1e9)), (1, 2))
+    graph.check_vocabulary(vocabulary)
     tokens = graph.embed(ids, places)
     for layer in range(settings.bert.layers):
         tokens = graph.layer(tokens, bias, layer)
@@ -75,13 +77,22 @@ class _Graph:
         ):
             found = "is not there" if tensor is None else f"has shape {tensor.shape}"
             raise InvalidInput(
-                f"{self._settings.folder / 'model.safetensors'}: tensor {name!r} must have shape {shape} (-1: any), and "
-                f"{found}; config.json and model.safetensors must belong to the same model"
+                f"{self._settings.folder / 'model.safetensors'}: tensor {name!r} must have shape {shape} (-1: any), "
+                f"and {found}; config.json and model.safetensors must belong to the same model"
             )
         return tensor
 
     def weight(self, name: str, *shape: int) -> Node:
         return self.ops.constant(self.tensor(name, *shape), shared_memory=True)
+
+    def check_vocabulary(self, size: int) -> None:
+        """Raise if a token may lack a vector: OpenVINO reads beyond the table without an error."""
+        rows = self.tensor("embeddings.word_embeddings.weight", -1, self.bert.hidden).shape[0]
+        if size > rows:
+            raise InvalidInput(
+                f"{self._settings.folder}: tokenizer.json has {size} tokens, and model.safetensors vectors for {rows}; "
+                "they must belong to the same model"
+            )
 
     def places(self, ids: Node) -> Node:
         """Return 0 … length - 1."""

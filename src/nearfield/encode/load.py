@@ -7,6 +7,7 @@ from pathlib import Path
 from nearfield.encode.bert import BertEncoder
 from nearfield.encode.models import DEFAULT_ENCODER, PUBLISHED_SHA256, find_model, repository_of
 from nearfield.encode.protocol import Encoder
+from nearfield.encode.sentence_transformers import SentenceTransformersEncoder
 from nearfield.errors import InvalidInput
 
 _MEMBERS = ("name", "dimension", "max_tokens", "fingerprint", "count_tokens", "encode_documents", "encode_queries")
@@ -18,8 +19,8 @@ def load_encoder(
     """Return an encoder by its name, from a model's folder, or the given one as it is.
 
     Args:
-        encoder: A model's name ("all-MiniLM-L6-v2" if not given), the folder of a BERT-family model, or an object
-            with the members of `Encoder`. See `nearfield.encode.models.find_model` for where a name is looked up.
+        encoder: A model's name ("all-MiniLM-L6-v2" if not given), the folder of a BERT-family model, a
+            `SentenceTransformer`, or an object with the members of `Encoder`. See `nearfield.encode.models.find_model` for where a name is looked up.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it. It changes cosines
             by less than 0.0005, and is no part of the fingerprint. Leave it out for an object.
         download: Fetch the model's files from the Hugging Face hub if they are not on this machine.
@@ -35,6 +36,8 @@ def load_encoder(
     """
     if encoder is None or isinstance(encoder, str | Path):
         return _load_model(encoder if encoder is not None else DEFAULT_ENCODER, precision, download)
+    if type(encoder).__module__.startswith("sentence_transformers."):
+        encoder = SentenceTransformersEncoder(encoder)
     missing = [member for member in _MEMBERS if not hasattr(encoder, member)]
     if missing:
         raise InvalidInput(

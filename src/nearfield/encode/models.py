@@ -39,7 +39,7 @@ def find_model(name: str, *, download: bool = False) -> Path:
         InvalidInput: the name is neither a folder nor a possible name on the hub.
         MissingDependency: the model is nowhere; says how to get it.
     """
-    if Path(name).is_dir():
+    if _is_folder(name):
         return Path(name)
     if not _REPOSITORY.fullmatch(name):
         raise InvalidInput(f"encoder must be a model's name, such as {DEFAULT_ENCODER!r}, or a folder; got {name!r}")
@@ -50,6 +50,13 @@ def find_model(name: str, *, download: bool = False) -> Path:
     if download:
         return _download(repository)
     raise MissingDependency(_how_to_get(name, repository))
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return name != "" and Path(name).is_dir()
+    except ValueError:  # a NUL
+        return False
 
 
 def _how_to_get(name: str, repository: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 from nearfield.encode.protocol import Encoder
@@ -157,7 +158,7 @@ def _cut_word(text: str, start: int, end: int, encoder: Encoder, room: int) -> l
     bounds = sorted({start, end, *(stop for stop in stops if stop > start)})
     if len(bounds) == 2:  # nothing but combining marks
         bounds = [start, (start + end) // 2, end]
-    return [part for a, b in zip(bounds, bounds[1:]) for part in _cut_word(text, a, b, encoder, room)]
+    return [part for a, b in pairwise(bounds) for part in _cut_word(text, a, b, encoder, room)]
 
 
 def _before_mark(text: str, stop: int) -> int:

@@ -58,8 +58,9 @@ class Runner:
             while running:
                 yield self._finish(running.popleft())
         finally:
+            # After an error: memory that a request still reads must not be freed.
             for request, _ in running:
-                request.cancel()
+                request.wait()
 
     def _take(self) -> Any:
         with self._lock:

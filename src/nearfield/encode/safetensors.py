@@ -42,7 +42,7 @@ class Weights:
             return
         finally:
             self._read.set()
-        self._digest = hashlib.sha256(self._buffer).hexdigest()
+        self._digest = hashlib.sha256(self._buffer.data).hexdigest()
 
     @property
     def digest(self) -> str:

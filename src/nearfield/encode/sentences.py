@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|Rev|Gen|Sen|Rep|Gov|Capt|Col|Lt|Sgt|No|Nos|Fig|Figs|Eq|Eqs|Ref|Refs|"
     r"Sec|Ch|Vol|pp|ed|eds|cf|vs|etc|approx|ca|al|Inc|Ltd|Co|Corp|dept|est|incl|resp|viz|"
-    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)|\b(?:[A-Za-z]\.)+[A-Za-z])\.$"
+    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)|\b(?:[A-Za-z]\.)+[A-Za-z]|(?:^|\n)[ \t]*\d{1,3})\.$"
 )
 _LONGEST_ABBREVIATION = 12
 
@@ -36,11 +36,11 @@ def sentence_ends(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _goes_on(text: str, stop: int, following: int, end: int) -> bool:
-    """Return whether a full stop belongs to an abbreviation, or a lower-case letter says that the sentence goes on."""
+    """Return whether a full stop belongs to an abbreviation or a list's number, or dots merely pause."""
     if "\n\n" in text[stop:following]:
         return False
-    if following < end and text[following].islower():
-        return True
+    if text.startswith("..", stop):
+        return following < end and text[following].islower()
     return _ABBREVIATION.search(text[max(0, stop - _LONGEST_ABBREVIATION) : stop + 1]) is not None
 
 

@@ -34,6 +34,7 @@ class Tokens:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._before, self._after = self._special_tokens()
+        self.size = self._tokenizer.get_vocab_size()
         self.special = len(self._before) + len(self._after)
         # Each token of WordPiece stands for a character of its own, and BERT's normaliser makes no more characters of
         # one than it has bytes (most: a Hangul syllable's three letters). Of other tokenizers nothing is known.

@@ -18,19 +18,17 @@ _TOKENS = rf"[{_UNSPACED}]|[\p{{Alphabetic}}\p{{N}}\p{{M}}--{_UNSPACED}]+"
 
 
 @cache
-def analyzer() -> tantivy.TextAnalyzer:
+def analyzer(*, stop_words: bool = True) -> tantivy.TextAnalyzer:
     """Return the analyser: words and single characters of unspaced scripts, in lower case, stemmed as English.
 
     The stemmer is Porter's second (Porter 2001, "Snowball"); words of other languages mostly pass unchanged.
     """
     import tantivy
 
-    return (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(_TOKENS))
-        .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
-    )
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(_TOKENS)).filter(tantivy.Filter.lowercase())
+    if not stop_words:
+        builder = builder.filter(tantivy.Filter.stopword("english"))
+    return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
 def terms(text: str) -> list[str]:
@@ -41,3 +39,13 @@ def terms(text: str) -> list[str]:
     """
     found: list[str] = analyzer().analyze(text)
     return found
+
+
+def query_terms(text: str) -> list[str]:
+    """Return the terms of a query: without English stop words, unless it has nothing else.
+
+    >>> query_terms("The joy of clustering"), query_terms("To be or not to be")
+    (['joy', 'cluster'], ['to', 'be', 'or', 'not', 'to', 'be'])
+    """
+    found: list[str] = analyzer(stop_words=False).analyze(text)
+    return found or terms(text)

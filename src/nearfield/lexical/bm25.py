@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.errors import CorruptCollection
-from nearfield.lexical.analysis import VERSION, analyzer, terms
+from nearfield.lexical.analysis import VERSION, analyzer, query_terms
 
 if TYPE_CHECKING:
     import tantivy
@@ -209,7 +209,7 @@ def _query(text: str, schema: tantivy.Schema) -> tantivy.Query | None:
     import tantivy
 
     clauses = []
-    for term, count in Counter(terms(text)).items():
+    for term, count in Counter(query_terms(text)).items():
         clause = tantivy.Query.term_query(schema, "text", term, "freq")
         clauses.append((tantivy.Occur.Should, tantivy.Query.boost_query(clause, count) if count > 1 else clause))
     return tantivy.Query.boolean_query(clauses) if clauses else None

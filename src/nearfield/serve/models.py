@@ -113,7 +113,7 @@ class ClusterRequest(Strict):
     """How to group the documents: the arguments of `Collection.cluster`."""
 
     n_clusters: Annotated[int | None, Field(ge=1, description="How many; null chooses.")] = None
-    method: Literal["kmeans", "ward", "average"] = "kmeans"
+    method: Literal["kmeans", "ward", "ward-cut", "average"] = "kmeans"
     where: Where = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     labels: Annotated[bool, Field(description="Answer the cluster of every document too.")] = False

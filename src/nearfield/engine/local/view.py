@@ -17,7 +17,7 @@ from nearfield.engine.local.state import State
 from nearfield.engine.protocol import Keys, Ranking, Stored
 from nearfield.filters import Condition
 from nearfield.index.exact import GATHER_BELOW, best_documents
-from nearfield.lexical.analysis import terms
+from nearfield.lexical.analysis import query_terms, terms
 from nearfield.lexical.bm25 import Allowed
 from nearfield.rank.order import best
 
@@ -102,7 +102,7 @@ class LocalView:
 
     def term_overlap(self, query: str, texts: Sequence[str]) -> list[int]:
         """Return how many of the query's distinct terms each text has."""
-        wanted = set(terms(query))
+        wanted = set(query_terms(query))
         return [len(wanted.intersection(terms(text))) for text in texts]
 
     def _allowed(self, where: Condition | None, exclude: Sequence[str]) -> NDArray[np.bool_]:

