@@ -38,7 +38,12 @@ class Runner:
     """A compiled graph and its requests; may be used from several threads at once."""
 
     def __init__(self, graph: Any, precision: str, hint: str) -> None:
-        options = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": hint}
+        options = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "PERFORMANCE_HINT": hint,
+            # Pinned threads wait for their processor when another process has it.
+            "ENABLE_CPU_PINNING": "NO",
+        }
         self._compiled = _core().compile_model(graph, _DEVICE, options)
         self._streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: list[Any] = []
