@@ -268,7 +268,7 @@ class Collection:
         self,
         queries: Mapping[str, str] | str | Path,
         qrels: Mapping[str, Any] | str | Path,
-        measures: Sequence[str] = ("nDCG@10", "R@100"),
+        measures: Sequence[str] = ("nDCG@10", "R@100", "MRR", "MAP"),
         **options: Any,
     ) -> Report:
         """Return how well search answers judged queries: each measure by query, its mean and 95 % interval.

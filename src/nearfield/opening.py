@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearfield.collection import Collection
+from nearfield.encode import DEFAULT_ENCODER
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Settings
 from nearfield.errors import Conflict, InvalidInput
@@ -14,7 +15,6 @@ from nearfield.errors import Conflict, InvalidInput
 if TYPE_CHECKING:
     from nearfield.encode.protocol import Encoder
 
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 INDEXES = ("auto", "exact")
 
 

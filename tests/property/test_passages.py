@@ -29,8 +29,8 @@ ENCODERS: dict[str, Encoder] = {
     "not additive": Thirds(),  # type: ignore[dict-item]
 }
 pieces = st.sampled_from(
-    ["the river ", "is ", "building. ", "how? ", "\n", "\n\n", "- ", ", ", "abcdefghijklmnop", "e.g. ", "中文。", "한국", "🎉",
-     "e\u0301", "\u200d", " ", "…", "1.5 ", "x" * 120]
+    ["the river ", "is ", "building. ", "how? ", "\n", "\n\n", "- ", ", ", "abcdefghijklmnop", "e.g. ", "中文。",
+     "한국", "🎉", "e\u0301", "\u200d", " ", "…", "1.5 ", "x" * 120]
 )  # fmt: skip
 texts = st.one_of(
     st.lists(pieces, max_size=40).map("".join),
@@ -58,7 +58,9 @@ def test_passages_hold_the_text(name: str, text: str, title: str) -> None:
         assert text[start:end] == text[start:end].strip()
         reached = end
     assert text[reached:].strip() == "", "a character is in no passage"
-    for (start, end), count in zip(spans, encoder.count_tokens([passage_input(title, text[a:b]) for a, b in spans]), strict=True):
+    for (start, end), count in zip(
+        spans, encoder.count_tokens([passage_input(title, text[a:b]) for a, b in spans]), strict=True
+    ):
         assert count <= limit or end - start == 1
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearfield.encode import load_encoder
 from nearfield.encode import bert as bert_module
+from nearfield.encode import load_encoder
 from nearfield.encode.bert import BertEncoder
 from nearfield.encode.sentence_transformers import SentenceTransformersEncoder
 from nearfield.encode.tokens import Tokens
 from nearfield.errors import InvalidInput, MissingDependency
 
 MODELS = Path(__file__).parents[1] / "formats" / "golden_vectors" / "models"
-WORDS = "how to build clusters . is the river building ?".split()
+WORDS = ["how", "to", "build", "clusters", ".", "is", "the", "river", "building", "?"]
 
 
 @pytest.fixture

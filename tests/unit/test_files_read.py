@@ -364,7 +364,7 @@ def test_rows_without_text_are_an_error_unless_someone_is_told(tmp_path: Path) -
     path.write_text(
         '{"_id": "a", "text": "x"}\n{"_id": "b", "title": "", "text": " "}\n{"_id": "c", "title": "t", "text": ""}\n'
     )
-    with pytest.raises(InvalidInput, match="corpus.jsonl:2.*visible character"):
+    with pytest.raises(InvalidInput, match=r"corpus.jsonl:2.*visible character"):
         list(read_files(path))
     told: list[str] = []
     assert [document.doc_id for document in read_files(path, on_empty=told.append)] == ["a", "c"]

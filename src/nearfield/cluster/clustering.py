@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.cluster.terms import describe
 from nearfield.checks import unit_vectors
+from nearfield.cluster.terms import describe
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import InvalidInput, MissingDependency
 

@@ -17,8 +17,8 @@ def refine(unit: Vectors, weights: NDArray[np.float32], labels: Ints, n_clusters
     """Return a partition with a higher, or the same, sum of cosines to the centroids' directions; int64 `(n,)`.
 
     Steps of spherical k-means alternate with moves of single rows that raise the sum although the row's own centroid is
-    still the nearest: a row pulls its centroid towards itself, which matters in small clusters (first variation; Dhillon,
-    Guan and Kogan, Iterative Clustering of High Dimensional Text Data Augmented by Local Search, ICDM 2002).
+    still the nearest: a row pulls its centroid towards itself, which matters in small clusters (first variation;
+    Dhillon, Guan and Kogan, Iterative Clustering of High Dimensional Text Data Augmented by Local Search, ICDM 2002).
 
     Args:
         unit: Distinct unit vectors, float32 `(n, d)`.
@@ -38,7 +38,8 @@ def refine(unit: Vectors, weights: NDArray[np.float32], labels: Ints, n_clusters
 def _move(unit: Vectors, weights: NDArray[np.float32], labels: Ints, n_clusters: int) -> Ints:
     """Return the labels after the moves that gain most, of which no two touch the same cluster: so gains add up."""
     gains, targets = _gains(unit, weights, labels, n_clusters)
-    moved, touched = labels.copy(), set()
+    moved = labels.copy()
+    touched: set[int] = set()
     for row in np.argsort(-gains, kind="stable"):
         if gains[row] <= LEAST_GAIN:
             break

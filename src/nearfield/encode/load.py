@@ -20,7 +20,8 @@ def load_encoder(
 
     Args:
         encoder: A model's name ("all-MiniLM-L6-v2" if not given), the folder of a BERT-family model, a
-            `SentenceTransformer`, or an object with the members of `Encoder`. See `nearfield.encode.models.find_model` for where a name is looked up.
+            `SentenceTransformer`, or an object with the members of `Encoder`.
+            `nearfield.encode.models.find_model` says where a name is looked up.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it. It changes cosines
             by less than 0.0005, and is no part of the fingerprint. Leave it out for an object.
         download: Fetch the model's files from the Hugging Face hub if they are not on this machine.

@@ -13,17 +13,19 @@ _ABBREVIATION = re.compile(
 )
 _LONGEST_ABBREVIATION = 12
 
+# A run of stops or spaces is tried from its first character only: otherwise long ones take quadratic time.
 _SENTENCE_END = re.compile(
     r"""
-      [.!?…‽۔։।॥]+["'”’»)\]*_`]*\s+        # Western, Arabic, Armenian, Indic: a space must follow
+      ^[ \t]*\#{1,6}[ \t][^\n]*\n              # a heading's line
+    | (?<![.!?…‽؟۔։।॥])[.!?…‽؟۔։।॥]++["'”’»)\]*_`]*+\s+   # Western, Arabic, Armenian, Indic: a space must follow
     | [。！？｡．][。！？｡．”’」』）】》]*\s*     # Chinese, Japanese: none is needed
     | \n[ \t]*(?:\n\s*)+                     # a blank line
     | \n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)]|\#{1,6}|>|```|\|)[ \t`\w|])   # a list's item, a heading, a quotation, a table
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.MULTILINE,
 )
 _LINE = re.compile(r"\n")
-_CLAUSE = re.compile(r"[,;:—–](?:[\"'”’»)\]]*\s+)|[，；：、،؛]\s*|\s+[—–-]+\s+")
+_CLAUSE = re.compile(r"[,;:—–](?:[\"'”’»)\]]*\s+)|[，；：、،؛]\s*|(?<!\s)\s++[—–-]++\s+")
 _WORD = re.compile(r"\s+")
 
 

@@ -123,9 +123,9 @@ class BM25Index:
         if parsed is None or not allowed.count:
             return np.empty(0, np.int64), np.empty(0), "nothing to search"
         total = max(searcher.num_docs, 1)
-        limit = k + 16 if allowed.count >= total else int(1.5 * k * total / allowed.count) + 64
-        # Measured on 100,000 titles: 8 µs for each key of a set, 0.5 µs for each document of a wider search.
-        if allowed.count < total and 8 * allowed.count + 1500 < 0.5 * min(limit, total):
+        limit = k + 16 if allowed.count >= total else int(2.5 * k * total / allowed.count) + 64
+        # Measured on 100,000 titles: 4 µs for each key that is asked for, 0.4 µs for each document of a wider search.
+        if allowed.count < total and 4 * allowed.count < 0.4 * min(limit, total) + 500:
             return self._within(parsed, allowed)
         return self._widening(parsed, k, allowed, limit)
 
@@ -133,13 +133,13 @@ class BM25Index:
         import tantivy
 
         _, searcher, schema = self._load()
-        among = tantivy.Query.term_set_query(schema, "key", allowed.keys().tolist())
-        both = tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Must, query),
-                (tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0)),
-            ]
-        )
+        # As alternatives, and not as tantivy's term set, which costs three times as much for a hundred keys.
+        keys_allowed = [
+            (tantivy.Occur.Should, tantivy.Query.term_query(schema, "key", key, "basic"))
+            for key in allowed.keys().tolist()
+        ]
+        among = tantivy.Query.const_score_query(tantivy.Query.boolean_query(keys_allowed), 0.0)
+        both = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
         keys, scores = self._run(searcher, both, allowed.count)
         return keys, scores, f"the {allowed.count} allowed documents by their keys"
 

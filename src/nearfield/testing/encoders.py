@@ -1,4 +1,4 @@
-"""What every encoder must fulfil, for plugin authors' own tests: `check_encoder` raises AssertionError otherwise."""
+"""What every encoder must fulfil: `check_encoder` raises AssertionError otherwise."""
 
 from __future__ import annotations
 

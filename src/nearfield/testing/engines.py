@@ -1,0 +1,193 @@
+"""What every engine must fulfil: `check_engine` raises AssertionError otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nearfield.documents import Document
+from nearfield.encode.protocol import Vectors
+from nearfield.engine.protocol import Engine, Ranking, Record, View
+from nearfield.errors import Conflict
+from nearfield.filters import Condition, parse
+
+_DIMENSION = 8
+_WORDS = ("red", "green", "blue", "apple", "pear", "sky", "sand", "stone")
+_CONDITIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"colour": "red"},
+    {"number": {"$gte": 10, "$lt": 20}},
+    {"number": {"$in": [3, 4, 5, 99]}},
+    {"tags": {"$contains": "even"}},
+    {"$or": [{"colour": "green"}, {"number": {"$not": {"$gt": 5}}}]},
+    {"missing": {"$exists": True}},
+)
+
+
+def check_engine(make: Callable[[], Engine], reopen: Callable[[Engine], Engine] | None = None) -> None:
+    """Return None if an engine fulfils what `nearfield.engine.protocol.Engine` promises.
+
+    Compares values: every search, filter and reading is held against a brute-force answer over a model of the same
+    documents, after additions, replacements and deletions.
+
+    Args:
+        make: Returns a new, empty engine.
+        reopen: Closes an engine and returns one on the same data; None for an engine that keeps nothing.
+
+    Raises:
+        AssertionError: the engine breaks the contract; says where.
+    """
+    engine = make()
+    model: dict[str, Record] = {}
+    _check_view(engine, model, "an empty engine")
+    _write(engine, model, [_record(f"d{i}", i, passages=1 + i % 3) for i in range(30)], replace=False)
+    _check_view(engine, model, "after the first batch")
+    _check_numbers(engine, model)
+    _write(engine, model, [_record(f"d{i}", i + 100, passages=1 + i % 2) for i in range(5, 12)], replace=True)
+    _check_view(engine, model, "after replacing")
+    _check_refusal(engine, model)
+    _check_deletion(engine, model)
+    _check_old_view(engine, model)
+    if reopen is not None:
+        engine = reopen(engine)
+        _check_view(engine, model, "after reopening")
+    engine.close()
+    engine.close()
+
+
+def _record(doc_id: str | None, seed: int, passages: int) -> Record:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((passages, _DIMENSION))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = [_WORDS[i] for i in rng.integers(0, len(_WORDS), 6 * passages)]
+    sentences = [" ".join(words[6 * i : 6 * i + 6]) for i in range(passages)]
+    text = " ".join(sentences)
+    ends = np.cumsum([len(sentence) + 1 for sentence in sentences])
+    spans = [(int(end) - len(sentence) - 1, int(end) - 1) for end, sentence in zip(ends, sentences, strict=True)]
+    metadata = {"number": seed, "colour": words[0], "tags": ["even"] if seed % 2 == 0 else []}
+    return Record(Document(text, doc_id, f"Title {seed}", metadata), spans, vectors.astype(np.float32))  # type: ignore[arg-type]
+
+
+def _write(engine: Engine, model: dict[str, Record], records: list[Record], *, replace: bool) -> None:
+    doc_ids = engine.write(records, replace=replace, fingerprint="check")
+    assert doc_ids == [record.document.doc_id for record in records], "write must return the batch's doc_ids in order"
+    for record in records:
+        model.pop(str(record.document.doc_id), None)
+        model[str(record.document.doc_id)] = record
+
+
+def _check_view(engine: Engine, model: dict[str, Record], when: str) -> None:
+    with engine.view() as view:
+        assert len(view) == len(model), f"{when}: len must be {len(model)}, is {len(view)}"
+        for where in _CONDITIONS:
+            condition = parse(where)
+            matching = _matching(model, condition)
+            keys = view.keys(condition)
+            assert view.doc_ids(keys) == matching, f"{when}: keys({where}) must be {matching}, is {view.doc_ids(keys)}"
+            _check_searches(view, {name: model[name] for name in matching}, condition, f"{when}, where={where}")
+        _check_reading(view, model, when)
+
+
+def _matching(model: dict[str, Record], condition: Condition | None) -> list[str]:
+    return [name for name, record in model.items() if condition is None or condition.matches(record.document.metadata)]
+
+
+def _check_searches(view: View, allowed: dict[str, Record], condition: Condition | None, when: str) -> None:
+    queries = np.concatenate([_record(None, 7, 1).vectors, _record(None, 400, 2).vectors])
+    for k in (1, 4, 1000):
+        for exclude in ((), ("d3", "d8", "unknown")):
+            left = {name: record for name, record in allowed.items() if name not in exclude}
+            for query, ranking in zip(queries, view.semantic(queries, k, condition, exclude), strict=True):
+                expected = {name: _cosine(record, query) for name, record in left.items()}
+                _check_ranking(view, ranking, expected, k, f"{when}: semantic, k={k}, exclude={exclude}")
+            (words,) = view.lexical(["sky apples"], k, condition, exclude)
+            sharing = {name for name, record in left.items() if {"sky", "apple"} & set(record.document.text.split())}
+            found = view.doc_ids(words.keys)
+            assert set(found) <= sharing, f"{when}: lexical finds {set(found) - sharing}, which share no term"
+            assert len(found) == min(k, len(sharing)), f"{when}: lexical must find {min(k, len(sharing))}"
+            assert (np.diff(words.scores) <= 0).all(), f"{when}: lexical scores must fall"
+
+
+def _cosine(record: Record, query: Vectors) -> float:
+    return float((record.vectors.astype(np.float64) @ query.astype(np.float64)).max())
+
+
+def _check_ranking(view: View, ranking: Ranking, expected: dict[str, float], k: int, when: str) -> None:
+    best = sorted(expected, key=lambda name: (-expected[name], name))[:k]
+    found = view.doc_ids(ranking.keys)
+    assert found == best, f"{when}: must find {best}, finds {found}"
+    worst = max((abs(score - expected[name]) for name, score in zip(found, ranking.scores, strict=True)), default=0.0)
+    assert worst < 1e-5, f"{when}: a score is off by {worst}"
+    assert ranking.plan, f"{when}: the plan must say how the documents were found"
+
+
+def _check_reading(view: View, model: dict[str, Record], when: str) -> None:
+    names = [*sorted(model, reverse=True), "unknown"]
+    found = view.find(names)
+    assert found[-1] is None, f"{when}: find must give None for an unknown doc_id"
+    keys = np.array(found[:-1], dtype=np.int64)
+    for name, stored in zip(names, view.read(keys), strict=False):
+        record = model[name]
+        kept = (stored.doc_id, stored.title, stored.text, stored.metadata, stored.spans)
+        document = record.document
+        given = (name, document.title, document.text, document.metadata, record.spans)
+        assert kept == given, f"{when}: {name} was stored as {given} and is read as {kept}"
+    vectors = view.passage_vectors(keys)
+    assert all(np.array_equal(kept, model[name].vectors) for name, kept in zip(names, vectors, strict=False)), (
+        f"{when}: passage_vectors must be those that were written, in the order of the keys"
+    )
+    if len(keys):
+        means = np.array([model[name].vectors.mean(axis=0) for name in names[:-1]])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        whole = view.document_vectors(keys)
+        assert np.allclose(whole, means, atol=1e-5), f"{when}: document_vectors must be means of unit length"
+    overlap = view.term_overlap("apples and sky", ["sky", "apple sky", "stone"])
+    assert overlap == [1, 2, 0], f"{when}: term_overlap must be [1, 2, 0], is {overlap}"
+
+
+def _check_numbers(engine: Engine, model: dict[str, Record]) -> None:
+    records = [_record("0", 200, 1), _record(None, 201, 1), _record(None, 202, 2)]
+    doc_ids = engine.write(records, replace=False, fingerprint="check")
+    assert doc_ids == ["0", "1", "2"], f"documents without a doc_id must get the next free numbers, got {doc_ids}"
+    for doc_id, record in zip(doc_ids, records, strict=True):
+        document = record.document
+        named = Document(document.text, doc_id, document.title, document.metadata)
+        model[doc_id] = Record(named, record.spans, record.vectors)
+
+
+def _check_refusal(engine: Engine, model: dict[str, Record]) -> None:
+    for batch, fingerprint in (
+        ([_record("new", 300, 1), _record("d3", 301, 1)], "check"),
+        ([_record("new", 300, 1)], "another"),
+    ):
+        try:
+            engine.write(batch, replace=False, fingerprint=fingerprint)
+        except Conflict:
+            _check_view(engine, model, "after a refused batch")
+        else:
+            raise AssertionError("write must raise Conflict for an existing doc_id, and for another fingerprint")
+
+
+def _check_deletion(engine: Engine, model: dict[str, Record]) -> None:
+    with engine.view() as view:
+        before = view.generation
+    gone = ["d0", "d7", "2", "unknown"]
+    count = engine.delete(gone)
+    assert count == 3, f"delete must return how many there were, 3, returned {count}"
+    for name in gone[:3]:
+        del model[name]
+    _check_view(engine, model, "after deleting")
+    with engine.view() as view:
+        assert view.generation > before, "a write must raise the generation"
+
+
+def _check_old_view(engine: Engine, model: dict[str, Record]) -> None:
+    with engine.view() as view:
+        names = view.doc_ids(view.keys())
+        engine.delete(["d1"])
+        assert view.doc_ids(view.keys()) == names, "a view must keep its state while others write"
+        assert len(view.read(view.keys())) == len(names), "a view must read documents deleted after it was made"
+    del model["d1"]
+    _check_view(engine, model, "after a deletion beside an open view")

@@ -1,0 +1,61 @@
+"""Every engine passes the public conformance suite, and the suite notices engines that don't."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nearfield.engine.local import LocalEngine
+from nearfield.engine.local.view import LocalView
+from nearfield.engine.protocol import Settings
+from nearfield.testing import check_engine
+
+
+def maker(folder):
+    return lambda: LocalEngine(folder / "a.nf", Settings("check"))
+
+
+def reopen(engine):
+    root = engine._layout.root
+    engine.close()
+    return LocalEngine(root)
+
+
+def test_the_local_engine_fulfils_the_contract(tmp_path):
+    check_engine(maker(tmp_path), reopen)
+
+
+def spoil(method, change):
+    original = getattr(LocalView, method)
+    return lambda self, *args, **kwargs: change(original(self, *args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("semantic", lambda rankings: [dataclasses.replace(r, scores=r.scores + 1e-3) for r in rankings]),
+        ("semantic", lambda rankings: [dataclasses.replace(r, keys=r.keys[::-1]) for r in rankings]),
+        ("lexical", lambda rankings: [dataclasses.replace(r, keys=r.keys[:1], scores=r.scores[:1]) for r in rankings]),
+        ("keys", lambda keys: keys[:-1]),
+        ("read", lambda stored: [dataclasses.replace(one, metadata={}) for one in stored]),
+        ("document_vectors", lambda vectors: -vectors),
+        ("passage_vectors", lambda vectors: [part[::-1] for part in vectors]),
+        ("find", lambda keys: [0 if key is None else key for key in keys]),
+        ("__len__", lambda count: count + 1),
+    ],
+)
+def test_the_suite_notices_an_engine_that_is_wrong(tmp_path, monkeypatch, method, change):
+    monkeypatch.setattr(LocalView, method, spoil(method, change))
+    with pytest.raises((AssertionError, KeyError, IndexError)):
+        check_engine(maker(tmp_path))
+
+
+def test_vectors_are_stored_to_the_bit(tmp_path):
+    engine = maker(tmp_path)()
+    from nearfield.testing.engines import _record
+
+    record = _record("a", 1, 3)
+    engine.write([record], replace=False)
+    (kept,) = [np.fromfile(file, "<f4", offset=64) for file in (tmp_path / "a.nf" / "vectors").iterdir()]
+    np.testing.assert_array_equal(kept.reshape(3, 8), record.vectors)
+    engine.close()
