@@ -3,7 +3,7 @@
     python benchmarks/encoding.py --reference-python ENV/bin/python
 
 The reference runs in a Python of its own (one with sentence-transformers), so that nearfield's needs no PyTorch. Both
-have the same model's folder, the processor, and their own defaults; rounds alternate, and each side's best counts.
+have the same model's folder, the processor, and their own defaults; rounds alternate, and medians count.
 Texts are cut from the docstrings of Python's standard library. Agreement is the cosine between the two sides' vectors.
 """
 
@@ -152,24 +152,28 @@ def nearfield_side(folder: Path, precision: str) -> tuple[Any, Callable[[list[st
     return encoder, encode
 
 
-def measure(sides: list[Callable[..., Any]], texts: list[str], one_by_one: bool, rounds: int) -> list[Measured]:
-    """Return each side's best of several rounds, taken in turn after one that warms up."""
-    best: list[Measured | None] = [None] * len(sides)
+def measure(
+    sides: list[Callable[..., Any]], texts: list[str], one_by_one: bool, rounds: int
+) -> tuple[Measured, Measured, float]:
+    """Return each side's median over several rounds, taken in turn after one that warms up, and the ratio.
+
+    The ratio is the median of the rounds' own ratios: a machine whose speed drifts moves both sides of a round alike.
+    """
+    seconds: list[list[float]] = [[] for _ in sides]
+    vectors: list[Any] = [None] * len(sides)
     for _ in range(rounds + 1):
         for place, side in enumerate(sides):
-            times, vectors = side(texts, one_by_one)
-            seconds = float(np.median(times))
-            kept = best[place]
-            if kept is None or seconds < kept.seconds:
-                best[place] = Measured(seconds, vectors)
-    return [found for found in best if found is not None]
+            times, vectors[place] = side(texts, one_by_one)
+            seconds[place].append(float(np.median(times)))
+    ours, theirs = (np.array(times[1:]) for times in seconds)
+    ratio = float(np.median(theirs / ours))
+    return Measured(float(np.median(ours)), vectors[0]), Measured(float(np.median(theirs)), vectors[1]), ratio
 
 
-def report(what: str, texts: list[str], ours: Measured, theirs: Measured) -> dict[str, Any]:
+def report(what: str, texts: list[str], ours: Measured, theirs: Measured, ratio: float) -> dict[str, Any]:
     """Print one comparison, and return it."""
     norms = np.linalg.norm(ours.vectors, axis=1) * np.linalg.norm(theirs.vectors, axis=1)
     cosines = (ours.vectors * theirs.vectors).sum(axis=1) / norms
-    ratio = theirs.seconds / ours.seconds
     if what == "one query":
         sizes = f"p50 {ours.seconds * 1e3:8.2f} ms   against {theirs.seconds * 1e3:8.2f} ms"
     else:
@@ -189,8 +193,10 @@ def main() -> None:
     parser.add_argument("--reference-python", required=True, help="a Python with sentence-transformers")
     parser.add_argument("--model", help="the model's folder; that of all-MiniLM-L6-v2 if not given")
     parser.add_argument("--texts", type=int, default=2000, help="short texts; a quarter as many long ones (2000)")
-    parser.add_argument("--queries", type=int, default=200, help="queries encoded one by one (200)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the best counts (3)")
+    parser.add_argument("--queries", type=int, default=100, help="queries encoded one by one (100)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds, of which the median counts; five times as many for queries (3)"
+    )
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     given = parser.parse_args()
@@ -207,8 +213,9 @@ def main() -> None:
         for what, count in (("short", given.texts), ("long", max(1, given.texts // 4)), ("one query", given.queries)):
             one = what == "one query"
             texts = texts_of(WORDS.get(what, WORDS["short"]), count)
-            ours, theirs = measure([encode, reference], texts, one, given.rounds)
-            figures.append(report(what, texts, ours, theirs))
+            # Many short rounds for queries, which take milliseconds.
+            measured = measure([encode, reference], texts, one, given.rounds * 5 if one else given.rounds)
+            figures.append(report(what, texts, *measured))
         reference.close()
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2))
