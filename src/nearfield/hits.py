@@ -91,9 +91,9 @@ class Hit:
 class Hits(Sequence[Hit]):
     """A ranked list of hits, best first; equal scores are in the order of their doc_ids.
 
-    >>> Hits([Hit("2", 0.65, "Building recommendation systems", "", {}, Passage("Building", 0, 8))])
+    >>> Hits([Hit("2", 0.65, "Learn Python. Then more.", "", {}, Passage("Learn Python.", 0, 13))])
     Hits(1):
-      1. 0.6500  2  Building recommendation systems
+      1. 0.6500  2  Learn Python.
     """
 
     hits: list[Hit] = field(default_factory=list)

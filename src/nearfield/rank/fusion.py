@@ -54,8 +54,9 @@ def standardised(legs: Sequence[Leg]) -> Fused:
 
     >>> semantic = Leg(np.array([1, 2]), np.array([0.9, 0.5]), weight=0.5)
     >>> lexical = Leg(np.array([2, 3]), np.array([7.0, 3.0]), weight=0.5)
-    >>> standardised([semantic, lexical]).scores
-    array([ 0.,  0., -1.])
+    >>> standardised([semantic, lexical]).contributions.round(6)
+    array([[ 0.5, -0.5, -0.5],
+           [-0.5,  0.5, -0.5]])
     """
     return _fuse(legs, [_standardise(leg) for leg in legs])
 
