@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from nearfield.documents import JSON
-from nearfield.errors import MissingDependency
+from nearfield.extras import load_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,10 +136,7 @@ class Hits(Sequence[Hit]):
         Raises:
             MissingDependency: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingDependency("to_pandas needs pandas: pip install 'nearfield[frames]'") from None
+        pandas = load_extra("pandas", "frames", "to_pandas")
         columns = ["doc_id", "score", "title", "text", "passage"]
         rows = [
             {
@@ -149,7 +146,8 @@ class Hits(Sequence[Hit]):
             }
             for hit in self
         ]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+        frame: pd.DataFrame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=columns)
+        return frame
 
 
 def _line(hit: Hit, width: int = 80) -> str:

@@ -16,6 +16,7 @@ SOURCE = Path(nf.__file__).parent
 ROOMS = [
     "_version",
     "errors",
+    "extras",
     "checks",
     "stages",
     "documents",

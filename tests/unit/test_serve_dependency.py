@@ -15,7 +15,7 @@ from nearfield import serve
 def test_a_missing_package_is_named(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     for call in (serve.create_app, serve.run):
-        with pytest.raises(nf.MissingDependency, match=rf"'{package}': pip install 'nearfield\[serve\]'"):
+        with pytest.raises(nf.MissingDependency, match=rf"{package}: pip install 'nearfield\[serve\]'"):
             call(None)
 
 

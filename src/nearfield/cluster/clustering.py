@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from nearfield.checks import unit_vectors
 from nearfield.cluster.terms import describe
 from nearfield.encode.protocol import Vectors
-from nearfield.errors import InvalidInput, MissingDependency
+from nearfield.errors import InvalidInput
+from nearfield.extras import load_extra
 
 Ints: TypeAlias = NDArray[np.int64]
 Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
@@ -112,12 +113,7 @@ class Clustering:
         Raises:
             MissingDependency: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependency(
-                "a DataFrame needs pandas, which is not installed: pip install 'nearfield[frames]'"
-            ) from error
+        pandas = load_extra("pandas", "frames", "to_pandas")
         terms = [", ".join(cluster.terms) for cluster in self.clusters] + [""]  # the last one is for label -1
         labels = list(self.labels.values())
         return pandas.DataFrame(

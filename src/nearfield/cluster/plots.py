@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
-from nearfield.errors import InvalidInput, MissingDependency
+from nearfield.errors import InvalidInput
+from nearfield.extras import load_extra
 
 if TYPE_CHECKING:
     from nearfield.cluster.clustering import Cluster
@@ -127,13 +128,8 @@ def save(figure: Any, path: str | os.PathLike[str] | None) -> Any:
 
 
 def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency(
-            "plots need matplotlib, which is not installed: pip install 'nearfield[plot]'"
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    figures = load_extra("matplotlib.figure", "plot", "a picture")
+    return figures.Figure(figsize=(width, height), layout="constrained")
 
 
 def _owners(tree: NDArray[np.float64], labels: Sequence[int]) -> list[int]:

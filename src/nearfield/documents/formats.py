@@ -13,7 +13,8 @@ from typing import IO, Any, TypeAlias
 from nearfield.documents.frames import plain_row
 from nearfield.documents.jsonlist import JsonList
 from nearfield.documents.sources import Source, lines, open_bytes, seekable, text_chunks
-from nearfield.errors import InvalidInput, MissingDependency
+from nearfield.errors import InvalidInput
+from nearfield.extras import load_extra
 
 Row: TypeAlias = dict[str, Any]
 Rows: TypeAlias = Iterator[tuple[str, Row]]
@@ -182,11 +183,7 @@ def pyarrow_parquet() -> Any:
     Raises:
         MissingDependency: pyarrow is not installed.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependency("reading Parquet needs pyarrow: pip install 'nearfield[frames]'") from None
-    return pyarrow.parquet
+    return load_extra("pyarrow.parquet", "frames", "reading Parquet")
 
 
 def _text(source: Source) -> Rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.errors import MissingDependency
+from nearfield.extras import load_extra
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -70,12 +70,7 @@ class Report:
         Raises:
             MissingDependency: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependency(
-                "a DataFrame needs pandas, which is not installed: pip install 'nearfield[frames]'"
-            ) from error
+        pandas = load_extra("pandas", "frames", "to_pandas")
         frame = pandas.DataFrame(list(self.per_query.values()), index=list(self.per_query), columns=list(self.mean))
         return frame.rename_axis("query_id")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfield.errors import MissingDependency
+from nearfield.extras import load_extra
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -94,11 +94,5 @@ def run(
 
 
 def _require() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(
-            f"serving over HTTP needs the package {error.name!r}: pip install 'nearfield[serve]'"
-        ) from None
+    for package in ("fastapi", "prometheus_client", "uvicorn"):
+        load_extra(package, "serve", "serving over HTTP")
