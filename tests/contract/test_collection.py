@@ -708,3 +708,32 @@ def test_the_database_is_plain_sqlite(tmp_path, encoder):
     connection = sqlite3.connect(folder / "documents.sqlite")
     assert connection.execute("SELECT count(*) FROM documents JOIN texts USING (key)").fetchone() == (6,)
     connection.close()
+
+
+def test_a_full_disk_refuses_the_batch_and_leaves_the_rest(col, monkeypatch):
+    import errno
+
+    from nearfield.engine.local import segments
+
+    fill(col)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments.os, "fsync", full)
+        with pytest.raises(nf.NearfieldError, match=r"writing to .*col\.nf failed: .*No space left.*nothing was changed"):
+            col.add("does not fit")
+    assert len(col) == 6
+    assert col.add("fits again") == ["6"]
+    assert col.search("fits", k=1, mode="lexical").doc_ids == ["6"]
+    assert col.search("fits again", k=1, mode="semantic").doc_ids == ["6"]
+
+
+def test_closing_while_another_thread_reads_leaves_no_connection_open(col):
+    fill(col)
+    iteration = iter(col)
+    next(iteration)
+    col.close()
+    assert len(list(iteration)) == 5  # what it had begun to read, it reads to the end
+    assert col._engine._database._idle.empty()

@@ -13,7 +13,7 @@ from typing import Any
 
 from nearfield.engine.local.segments import Segment
 from nearfield.engine.protocol import Settings, Span, Stored
-from nearfield.errors import CorruptCollection, MissingDependency
+from nearfield.errors import CorruptCollection, MissingDependency, NearfieldError
 
 SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -64,6 +64,7 @@ class Database:
         self._file = file
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._writer: sqlite3.Connection | None = None
+        self._closed = False
 
     def create(self, settings: Settings) -> None:
         """Make the tables in a new file."""
@@ -94,12 +95,12 @@ class Database:
             connection.execute("BEGIN")
             yield connection
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            raise self._corrupt(error) from error
+            raise self.failure(error) from error
         finally:
             connection.rollback()
             self._idle.put(connection)
+            if self._closed:
+                self._close_idle()
 
     def _connect(self) -> sqlite3.Connection:
         if not self._file.exists():
@@ -109,24 +110,32 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise self._corrupt(error) from error
+            raise self.failure(error) from error
         return connection
 
-    def _corrupt(self, error: sqlite3.DatabaseError) -> CorruptCollection:
+    def failure(self, error: sqlite3.DatabaseError) -> NearfieldError:
+        """Return what an error of SQLite means for the collection."""
+        # A full disk, a folder that can't be written, a lock: the file itself is whole.
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            return NearfieldError(f"{self._file}: {error}; nothing was changed, and what was stored before is whole")
         return CorruptCollection(
             f"{self._file} can't be read as a collection's database ({error}); restore it from a backup"
         )
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every connection; those that are in use close when they come back."""
+        self._closed = True
+        self._close_idle()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _close_idle(self) -> None:
         while True:
             try:
                 self._idle.get_nowait().close()
             except queue.Empty:
                 break
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 def counters(connection: sqlite3.Connection) -> Counters:

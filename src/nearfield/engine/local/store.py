@@ -114,14 +114,18 @@ class LocalEngine:
         with self._writing:
             self._writer_lock.acquire()
             connection = self._database.writer()
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
                 self._has_written = True
-            except BaseException:
+            except sqlite3.DatabaseError as error:
+                raise self._database.failure(error) from error
+            except OSError as error:
+                raise NearfieldError(f"writing to {self._layout.root} failed: {error}; nothing was changed") from error
+            finally:
+                # After a commit there is nothing to roll back.
                 connection.rollback()
-                raise
 
     def stats(self) -> Stats:
         """Return counts and sizes."""
