@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -50,22 +51,24 @@ def heading(text: str, code: str = "") -> None:
 def fill(col: nf.Collection) -> None:
     """Add the docstrings, unless they are there from an earlier run."""
     heading("Documents", "col.add(documents)")
-    began = time.perf_counter()
-    if len(col):
+    kept = set(col.doc_ids())
+    batch = [document for document in documents() if document.doc_id not in kept]
+    if not batch:
         console.print(f"{len(col):,} docstrings, kept from the last run in {col.stats().path}")
         return
-    batch = list(documents())
+    began = time.perf_counter()
     for start in track(range(0, len(batch), BATCH), description="Encoding docstrings", console=console):
-        col.upsert(batch[start : start + BATCH])
+        col.add(batch[start : start + BATCH])
     seconds = time.perf_counter() - began
-    console.print(f"{len(col):,} docstrings of the standard library in {seconds:.1f} s ({len(col) / seconds:,.0f}/s)")
+    rate = f"{len(batch):,} of them in {seconds:.1f} s, {len(batch) / seconds:,.0f} a second"
+    console.print(f"{len(col):,} docstrings of the standard library, {rate}")
 
 
 def show(hits: nf.Hits) -> None:
     """Print hits as a table."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for hit in hits:
-        line = textwrap.shorten(hit.passage.text, 62, placeholder=" …")
+        line = textwrap.shorten(hit.passage.text, 54, placeholder=" …")
         table.add_row(f"{hit.score:6.3f}", f"[green]{escape(hit.doc_id)}[/]", escape(line))
     console.print(table)
 
@@ -146,14 +149,15 @@ def show_evaluation(col: nf.Collection, location: Path) -> None:
 
 def show_serving(location: Path) -> None:
     """Say how to go on."""
-    command = Path(nf.__file__).parents[2]
+    command = Path(sys.executable).with_name("nearfield")
     heading("Serve it, or search it from the shell")
-    console.print(f"  nearfield serve {location}", soft_wrap=True)
-    console.print('  curl "http://127.0.0.1:8000/search/?q=open+a+file&top_k=3"', soft_wrap=True)
-    console.print(f'  nearfield search {location} "open a file" --k 3', soft_wrap=True)
-    console.print(
-        f"[dim]nearfield is in the environment that this script made; its source is in {command}[/]", soft_wrap=True
-    )
+    for line in (
+        f"{command} serve {location}",
+        'curl "http://127.0.0.1:8000/search/?q=open+a+file&top_k=3"',
+        f'{command} search {location} "open a file" --k 3',
+    ):
+        console.print(f"  {escape(line)}", soft_wrap=True)
+    console.print(f"[dim]Python with nearfield installed: {sys.executable}[/]", soft_wrap=True)
 
 
 if __name__ == "__main__":

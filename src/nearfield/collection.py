@@ -131,10 +131,12 @@ class Collection:
             return len(view)
 
     def __contains__(self, doc_id: object) -> bool:
-        if not isinstance(doc_id, str | int):
-            return False
+        try:
+            name = check_doc_id(doc_id)
+        except InvalidInput:
+            return False  # no document can have it
         with self._engine.view() as view:
-            return view.find([check_doc_id(doc_id)])[0] is not None
+            return view.find([name])[0] is not None
 
     def __iter__(self) -> Iterator[Document]:
         """Yield every document, in the order of addition, as the collection was when the iteration began."""
@@ -215,8 +217,8 @@ class Collection:
             query: A wish in words; it counts as one liked document.
             k: How many hits, at least 1.
             strategy: "average" compares with the mean of what is liked, less half the mean of what is disliked (Rocchio
-                1971); "best" with the nearest liked document, less half the cosine of the nearest disliked one, and so
-                serves several tastes at once.
+                1971); "best" with the nearest liked document, less half the cosine (if above 0) of the nearest disliked
+                one, and so serves several tastes at once.
             where: A condition on the metadata.
             diversity: As in `search`.
 
@@ -278,7 +280,8 @@ class Collection:
             qrels: {query_id: {doc_id: grade}}, or a BEIR or TREC file of them.
             measures: Names as in ir-measures: "nDCG@10", "R@100", "MRR", "MAP".
             options: Of `search`: mode, where, semantic_weight, fusion, diversity; and k, how many hits a query
-                retrieves (the deepest cut-off of the measures, at least 100, if not given).
+                retrieves: if not given, the deepest cut-off of the measures, at least 100, and 1,000 for measures
+                without a cut-off such as MRR and MAP.
 
         Raises:
             InvalidInput: an unknown measure, a malformed file, or no query with judgements.

@@ -91,6 +91,8 @@ class Hit:
 class Hits(Sequence[Hit]):
     """A ranked list of hits, best first; equal scores are in the order of their doc_ids.
 
+    With `diversity`, hits are in the order in which they were chosen.
+
     >>> Hits([Hit("2", 0.65, "Learn Python. Then more.", "", {}, Passage("Learn Python.", 0, 13))])
     Hits(1):
       1. 0.6500  2  Learn Python.

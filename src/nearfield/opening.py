@@ -10,7 +10,8 @@ from nearfield.collection import Collection
 from nearfield.encode import DEFAULT_ENCODER
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Settings
-from nearfield.errors import Conflict, InvalidInput
+from nearfield.encode.models import find_model
+from nearfield.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from nearfield.encode.protocol import Encoder
@@ -21,7 +22,7 @@ INDEXES = ("auto", "exact")
 def open(  # the word that users know, as in gzip.open
     location: str | Path,
     *,
-    encoder: str | Encoder | None = None,
+    encoder: str | Path | Encoder | None = None,
     index: str | None = None,
     recall: float | None = None,
     create: bool = True,
@@ -41,6 +42,7 @@ def open(  # the word that users know, as in gzip.open
     Raises:
         InvalidInput: an argument is out of range, or there is something else at the path.
         NotFound: `create` is false, and there is no collection.
+        MissingDependency: a new collection is to be made with a model that is not on this machine.
         Conflict: an argument differs from what the collection was made with.
         IncompatibleFormat: a newer version wrote the collection.
         CorruptCollection: its files can't be read.
@@ -51,15 +53,31 @@ def open(  # the word that users know, as in gzip.open
     0
     """
     _check(index, recall)
-    name = encoder if isinstance(encoder, str) else getattr(encoder, "name", None)
-    wanted = Settings(str(name or DEFAULT_ENCODER), index or "auto", 0.95 if recall is None else float(recall))
-    engine = open_engine(location, wanted if create else None)
+    name = _name(encoder)
+    try:
+        engine = open_engine(location, None)
+    except NotFound:
+        if not create:
+            raise
+        if isinstance(encoder, str | Path):
+            find_model(str(name))  # a misspelt name must not be fixed in a new collection
+        wanted = Settings(name or DEFAULT_ENCODER, index or "auto", 0.95 if recall is None else float(recall))
+        engine = open_engine(location, wanted)
     try:
         _check_same(engine.settings, name, index, recall)
     except Conflict:
         engine.close()
         raise
-    return Collection(engine, encoder)
+    return Collection(engine, name if isinstance(encoder, str | Path) else encoder)
+
+
+def _name(encoder: str | Path | Encoder | None) -> str | None:
+    """Return what a collection records: a folder by its absolute path, so that it is found from everywhere."""
+    if encoder is None:
+        return None
+    name = str(encoder) if isinstance(encoder, str | Path) else encoder.name
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _check(index: str | None, recall: float | None) -> None:

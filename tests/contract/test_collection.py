@@ -722,7 +722,9 @@ def test_a_full_disk_refuses_the_batch_and_leaves_the_rest(col, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(segments.os, "fsync", full)
-        with pytest.raises(nf.NearfieldError, match=r"writing to .*col\.nf failed: .*No space left.*nothing was changed"):
+        with pytest.raises(
+            nf.NearfieldError, match=r"writing to .*col\.nf failed: .*No space left.*nothing was changed"
+        ):
             col.add("does not fit")
     assert len(col) == 6
     assert col.add("fits again") == ["6"]

@@ -65,7 +65,7 @@ def write(path: str, reading: Reading, *, batch_size: int, encoder: str | None, 
 
     batches = reading.batches(batch_size)
     # Before the collection is made, so that a file that can't be read leaves nothing behind.
-    first = next(batches)
+    first = next(batches, [])
     started = time.monotonic()
     with open_collection(path, encoder=encoder) as collection:
         written = 0

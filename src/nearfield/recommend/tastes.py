@@ -63,10 +63,10 @@ def recommend(engine: Engine, get_encoder: GetEncoder, tastes: Tastes, options: 
             liked = np.concatenate((liked, wish)) if len(liked) else wish
         named = [*tastes.liked, *tastes.disliked]
         if tastes.strategy == "average":
-            ranking, vector = _average(view, liked, disliked, named, options)
+            ranking, vectors = _average(view, liked, disliked, named, options)
         else:
-            ranking, vector = _best(view, liked, disliked, named, options)
-        return answer(view, ranking, vector, options)
+            ranking, vectors = _best(view, liked, disliked, named, options)
+        return answer(view, ranking, vectors, options)
 
 
 def _encode_wish(query: str | None, get_encoder: GetEncoder) -> Vectors | None:
@@ -90,7 +90,7 @@ def _average(
         profile = profile - DISLIKE * disliked.mean(axis=0, keepdims=True)
     profile = checks.unit_vectors(profile, 1, None)
     (ranking,) = view.semantic(profile, candidates(options), options.condition, named)
-    return ranking, profile[0]
+    return ranking, profile
 
 
 def _best(
@@ -110,7 +110,7 @@ def _best(
         scores = scores - DISLIKE * np.maximum(worse[np.searchsorted(worse_keys, keys)], 0.0)
     order = best(keys, scores, candidates(options), view.doc_ids)
     plan = f"{likes[0].plan}, for each of {len(liked) + len(disliked)} tastes"
-    return Ranking(keys[order], scores[order], plan), liked[0]
+    return Ranking(keys[order], scores[order], plan), liked
 
 
 def _highest(rankings: Sequence[Ranking]) -> tuple[Keys, NDArray[np.float64]]:

@@ -23,7 +23,8 @@ class Found:
         legs: Each leg's ranking by name.
         contributions: float64 `(legs, n)`, what each leg gave to the score; None for a single leg, which gave it all.
         text: The query's words; "" for a vector.
-        vector: float32 `(d,)`, the query's vector; None in lexical search.
+        vectors: float32 `(m, d)`, what the passages are compared with: the query's vector, or those of several tastes;
+            None in lexical search.
     """
 
     keys: Keys
@@ -31,7 +32,7 @@ class Found:
     legs: dict[str, Ranking]
     contributions: NDArray[np.float64] | None
     text: str
-    vector: Vectors | None
+    vectors: Vectors | None
 
     def take(self, positions: NDArray[np.intp]) -> Found:
         """Return the hits at some positions."""
@@ -71,10 +72,9 @@ def _best_passages(view: View, documents: list[Stored], found: Found) -> list[in
     several = [i for i, document in enumerate(documents) if len(document.spans) > 1]
     if not several:
         return places
-    if found.vector is not None:
-        vectors = view.passage_vectors(found.keys[several])
-        for i, passages in zip(several, vectors, strict=True):
-            places[i] = int((passages @ found.vector).argmax())
+    if found.vectors is not None:
+        for i, passages in zip(several, view.passage_vectors(found.keys[several]), strict=True):
+            places[i] = int((passages @ found.vectors.T).max(axis=1).argmax())
         return places
     for i in several:
         document = documents[i]

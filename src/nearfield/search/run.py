@@ -44,9 +44,9 @@ def search_batch(engine: Engine, get_encoder: GetEncoder, query: object, options
     return answers[0] if queries.single else answers
 
 
-def answer(view: View, ranking: Ranking, vector: Vectors, options: SearchOptions) -> Hits:
-    """Return the hits of a ranking that was made for a vector, float32 `(d,)`, which tells the best passages."""
-    found = Found(ranking.keys, ranking.scores, {"semantic": ranking}, None, "", vector)
+def answer(view: View, ranking: Ranking, vectors: Vectors, options: SearchOptions) -> Hits:
+    """Return the hits of a ranking that was made for some vectors, float32 `(m, d)`, which tell the best passages."""
+    found = Found(ranking.keys, ranking.scores, {"semantic": ranking}, None, "", vectors)
     chosen = _choose(view, found, options)
     with stage("read"):
         return present(view, chosen, options)
@@ -67,7 +67,7 @@ def _find(view: View, queries: Queries, vectors: Vectors | None, options: Search
     if options.mode != "semantic":
         lexical = list(view.lexical(queries.texts, pool, options.condition))
     texts = queries.texts or [""] * len(queries)
-    rows = vectors if vectors is not None else [None] * len(queries)
+    rows = [None] * len(queries) if vectors is None else [row[np.newaxis] for row in vectors]
     return [
         _choose(view, _combine(view, near, words, options, text, vector), options)
         for near, words, text, vector in zip(semantic, lexical, texts, rows, strict=True)

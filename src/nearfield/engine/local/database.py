@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,7 @@ class Database:
             leftover.unlink()
         self._file.touch()
         writer = self.writer()
+        writer.execute("PRAGMA journal_mode = WAL")
         writer.executescript("BEGIN;" + SCHEMA)
         write_settings(writer, settings)
         writer.execute("COMMIT")
@@ -105,13 +107,21 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         if not self._file.exists():
             raise CorruptCollection(f"{self._file} is missing; restore it from a backup")
-        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=30.0)
+        address = f"{self._file.absolute().as_uri()}?{self._access()}"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA schema_version")  # reads the file's head
         except sqlite3.DatabaseError as error:
             connection.close()
             raise self.failure(error) from error
         return connection
+
+    def _access(self) -> str:
+        if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
+            return "mode=rw"
+        # Reading a write-ahead log needs a file beside it. Where there is no log, nobody is writing, and where the
+        # folder can't be written either, SQLite must be told so.
+        return "mode=ro" if self._file.with_name(self._file.name + "-wal").exists() else "mode=ro&immutable=1"
 
     def failure(self, error: sqlite3.DatabaseError) -> NearfieldError:
         """Return what an error of SQLite means for the collection."""

@@ -13,6 +13,7 @@ import threading
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import State
+from nearfield.errors import NearfieldError
 from nearfield.lexical.bm25 import BM25Index, Marker
 
 WAIT_SECONDS = 60.0
@@ -33,12 +34,19 @@ class LexicalKeeper:
         Raises:
             Locked: another process is updating the index, and did not finish within a minute.
             CorruptCollection: the index can't be read.
+            NearfieldError: the index lacks documents, and its folder can't be written.
         """
         if not self._lacks(state, tolerated):
             return self._index
-        with self._updating, FileLock(self._lock_file, WAIT_SECONDS):
-            if self._lacks(state, tolerated):
-                self._update(state, connection)
+        try:
+            with self._updating, FileLock(self._lock_file, WAIT_SECONDS):
+                if self._lacks(state, tolerated):
+                    self._update(state, connection)
+        except OSError as error:
+            raise NearfieldError(
+                f"the BM25 index lacks the newest documents, and can't be written: {error}; let a process that may "
+                "write open the collection once, or search with mode='semantic'"
+            ) from error
         return self._index
 
     def _lacks(self, state: State, tolerated: int) -> bool:

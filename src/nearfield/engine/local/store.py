@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,10 @@ from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import EMPTY, State, advance
 from nearfield.engine.local.view import LocalView
 from nearfield.engine.protocol import Capabilities, Record, Settings, Stats
-from nearfield.errors import InvalidInput, NearfieldError
+from nearfield.errors import InvalidInput, Locked, NearfieldError
+
+CREATION_SECONDS = 10.0
+"""How long to wait for another process that is making the same collection."""
 
 LAG = 20_000
 """Documents that may be missing from the BM25 index before a write brings it up to date; a search always does."""
@@ -52,20 +56,27 @@ class LocalEngine:
         self._closed = False
         if settings is None:
             files.require(self._layout)
-        elif not files.check_exists(self._layout):
-            self._create(settings)
+        else:
+            self._create_if_absent(settings)
         with self._database.reading() as connection:
             self._settings = read_settings(connection)
 
-    def _create(self, settings: Settings) -> None:
-        try:
-            self._layout.vectors.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"can't make a collection at {self._layout.root}: {error}") from error
-        self._writer_lock.acquire()
-        self._database.create(settings)
-        files.write_manifest(self._layout)
-        self._writer_lock.release()
+    def _create_if_absent(self, settings: Settings) -> None:
+        deadline = time.monotonic() + CREATION_SECONDS
+        while not files.check_exists(self._layout):
+            try:
+                self._layout.vectors.mkdir(parents=True, exist_ok=True)
+                with self._writer_lock:
+                    # Another process may have made it, and written to it, since the check.
+                    if not files.check_exists(self._layout):
+                        self._database.create(settings)
+                        files.write_manifest(self._layout)
+            except Locked:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            except OSError as error:
+                raise InvalidInput(f"can't make a collection at {self._layout.root}: {error}") from error
 
     @property
     def settings(self) -> Settings:
@@ -111,7 +122,7 @@ class LocalEngine:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._check_open()
-        with self._writing:
+        with self._writing, self._told_failures():
             self._writer_lock.acquire()
             connection = self._database.writer()
             try:
@@ -119,13 +130,18 @@ class LocalEngine:
                 yield connection
                 connection.execute("COMMIT")
                 self._has_written = True
-            except sqlite3.DatabaseError as error:
-                raise self._database.failure(error) from error
-            except OSError as error:
-                raise NearfieldError(f"writing to {self._layout.root} failed: {error}; nothing was changed") from error
             finally:
                 # After a commit there is nothing to roll back.
                 connection.rollback()
+
+    @contextmanager
+    def _told_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._database.failure(error) from error
+        except OSError as error:
+            raise NearfieldError(f"writing to {self._layout.root} failed: {error}; nothing was changed") from error
 
     def stats(self) -> Stats:
         """Return counts and sizes."""
