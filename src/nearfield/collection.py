@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -118,7 +119,7 @@ class Collection:
         with self._engine.view() as view:
             keys = checks.found(names, view.find(names))
             found = [ingest.document(stored) for stored in view.read(keys)]
-        return found[0] if isinstance(doc_id, str | int) else found
+        return found[0] if isinstance(doc_id, str | Integral) else found
 
     def doc_ids(self, where: Where | None = None) -> list[str]:
         """Return the doc_ids of the documents that match, in the order of addition."""
@@ -331,12 +332,12 @@ class Collection:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Collection {self.stats().path!r}: {len(self)} documents>"
+        return f"<Collection {self._engine.location!r}>"
 
 
 def _doc_ids(doc_ids: str | int | Iterable[str | int]) -> list[str]:
     """Return one or several doc_ids as strings."""
-    if isinstance(doc_ids, str | int):
+    if isinstance(doc_ids, str | Integral):
         return [check_doc_id(doc_ids)]
     if not isinstance(doc_ids, Iterable):
         raise InvalidInput(f"doc_ids must be a str, an int, or several of them, got {doc_ids!r}")

@@ -47,8 +47,9 @@ def encode(
     ends = np.cumsum([len(parts) for parts in spans])
     vectors = []
     for start in range(0, len(inputs), ENCODED_AT_ONCE):
-        encoded = encoder.encode_documents(inputs[start : start + ENCODED_AT_ONCE])
-        vectors.append(checks.unit_vectors(encoded, None, encoder.dimension, "the encoder's vectors"))
+        texts = inputs[start : start + ENCODED_AT_ONCE]
+        encoded = encoder.encode_documents(texts)
+        vectors.append(checks.unit_vectors(encoded, len(texts), encoder.dimension, "the encoder's vectors"))
         if progress is not None:
             progress(int(np.searchsorted(ends, start + len(encoded), side="right")), len(batch))
     return _records(batch, spans, np.concatenate(vectors))

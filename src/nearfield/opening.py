@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from nearfield.collection import Collection
 from nearfield.encode import DEFAULT_ENCODER
+from nearfield.encode.models import find_model
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Settings
-from nearfield.encode.models import find_model
 from nearfield.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:

@@ -739,3 +739,214 @@ def test_closing_while_another_thread_reads_leaves_no_connection_open(col):
     col.close()
     assert len(list(iteration)) == 5  # what it had begun to read, it reads to the end
     assert col._engine._database._idle.empty()
+
+
+# -- what was found by trying to break it ------------------------------------------------------------------------------
+
+
+def test_a_collection_without_its_manifest_is_never_made_anew(tmp_path, encoder):
+    folder = make(tmp_path / "a.nf", encoder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(nf.CorruptCollection, match=r"holds documents, but the manifest\.json beside it is missing"):
+        nf.open(folder, encoder=encoder)
+    (folder / "manifest.json").write_text('{"format": "nearfield", "version": 1}')
+    with nf.open(folder, encoder=encoder) as col:
+        assert len(col) == 6
+
+
+def test_a_creation_that_was_cut_off_begins_again(tmp_path, encoder):
+    folder = tmp_path / "a.nf"
+    nf.open(folder, encoder=encoder).close()
+    (folder / "manifest.json").unlink()
+    with nf.open(folder, encoder=encoder) as col:
+        assert fill(col) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_two_that_create_the_same_collection_share_it(tmp_path, encoder, monkeypatch):
+    from nearfield.engine.local import layout, store
+
+    folder, other = tmp_path / "a.nf", []
+    check = layout.check_exists
+
+    def check_and_be_overtaken(where):
+        there = check(where)
+        if not there and not other:
+            other.append(True)  # between the check and the lock, another process makes the collection and writes to it
+            with nf.open(folder, encoder=encoder) as first:
+                fill(first)
+        return there
+
+    monkeypatch.setattr(store.files, "check_exists", check_and_be_overtaken)
+    with nf.open(folder, encoder=encoder) as col:
+        assert len(col) == 6
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path, encoder, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    with nf.open("r.nf", encoder=encoder) as col:
+        col.add("first")
+        monkeypatch.chdir(tmp_path / "two")
+        col.add("second")
+        assert len(col) == 2
+    assert list((tmp_path / "two").iterdir()) == []
+
+
+def test_an_index_that_is_newer_than_a_restored_database_is_made_anew(tmp_path, encoder):
+    import shutil
+
+    folder = make(tmp_path / "a.nf", encoder)
+    backup = tmp_path / "backup"
+    shutil.copytree(folder, backup)
+    with nf.open(folder, encoder=encoder) as col:
+        col.add([f"newer {i}" for i in range(5)])
+    for part in ("documents.sqlite", "vectors"):
+        whole = folder / part
+        shutil.rmtree(whole) if whole.is_dir() else whole.unlink()
+        (shutil.copytree if (backup / part).is_dir() else shutil.copy)(backup / part, whole)
+    with nf.open(folder, encoder=encoder) as col:
+        assert col.add([f"zebra {i}" for i in range(5)]) == ["6", "7", "8", "9", "10"]
+        assert set(col.search("zebra", mode="lexical").doc_ids) == {"6", "7", "8", "9", "10"}
+        assert col.search("newer", mode="lexical").doc_ids == []
+
+
+def test_an_index_without_its_files_is_made_anew(tmp_path, encoder):
+    folder = make(tmp_path / "a.nf", encoder)
+    (folder / "lexical" / "meta.json").unlink()
+    with nf.open(folder, encoder=encoder) as col:
+        assert set(col.search("red", mode="lexical").doc_ids) == {"0", "2", "3"}
+
+
+def test_an_encoder_that_returns_too_few_vectors_is_refused(tmp_path, encoder):
+    encode = encoder.encode_documents
+    encoder.encode_documents = lambda texts: encode(texts)[:-1]
+    with nf.open(tmp_path / "a.nf", encoder=encoder) as col:
+        with pytest.raises(nf.InvalidInput, match=r"encoder.s vectors must be .*shape \(3, 64\), got shape \(2, 64\)"):
+            col.add(["a", "b", "c"])
+        assert len(col) == 0
+
+
+def test_metadata_changed_after_the_document_was_made_is_checked_again(col):
+    document = nf.Document("x", doc_id="m")
+    document.metadata["bad"] = float("nan")
+    with pytest.raises(nf.InvalidInput, match=r"document 0.*nan"):
+        col.add(document)
+    assert len(col) == 0
+
+
+def test_states_of_several_threads_are_one_line(col):
+    col.add([{"id": i, "text": f"text {i}", "n": i} for i in range(50)])
+    errors, start = [], threading.Barrier(9)
+
+    def read():
+        start.wait()
+        try:
+            for _ in range(20):
+                assert all(int(name) < 40 for name in col.doc_ids({"n": {"$lt": 40}}))
+        except Exception as error:  # a thread's error must reach the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    for i in range(20):
+        col.upsert({"id": i, "text": "changed", "n": i})
+        col.delete(str(49 - i))
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_characters_of_several_forms_are_one_word(col):
+    col.add(["cafe\u0301 au lait", "ﬁne"])
+    assert col.search("caf\u00e9", mode="lexical").doc_ids == ["0"]
+    assert col.search("fine", mode="lexical").doc_ids == ["1"]
+
+
+def test_what_is_no_doc_id_is_in_no_collection(col):
+    fill(col)
+    assert np.int64(3) in col
+    assert col.get(np.int64(3)).text == TEXTS[3]
+    assert not any(odd in col for odd in ("", True, 1.5, None, "\ud800", 10**5000))
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**5000)], ids=["400 digits", "5000 digits"])
+def test_integers_beyond_all_readers_are_refused(col, number):
+    with pytest.raises(nf.InvalidInput, match="must be an integer of at most 1024 bits"):
+        col.add({"text": "x", "n": number})
+    with pytest.raises(nf.InvalidInput, match="at most 1024 bits"):
+        col.search("x", where={"n": number})
+
+
+def test_a_vector_that_was_damaged_is_no_answer(tmp_path, encoder):
+    folder = make(tmp_path / "a.nf", encoder)
+    vectors = folder / "vectors" / "000000.vec"
+    content = bytearray(vectors.read_bytes())
+    content[64 : 64 + 256] = b"\xff" * 256
+    vectors.write_bytes(content)
+    with nf.open(folder, encoder=encoder) as col, pytest.raises(nf.CorruptCollection, match="not finite"):
+        col.search("red", mode="semantic")
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_database_cut_short_is_corrupt(tmp_path, encoder, size):
+    folder = make(tmp_path / "a.nf", encoder)
+    database = folder / "documents.sqlite"
+    database.write_bytes(database.read_bytes()[:size])
+    with pytest.raises(nf.CorruptCollection, match=r"documents\.sqlite can't be read"):
+        nf.open(folder, encoder=encoder)
+
+
+def test_a_writer_that_waited_while_the_collection_closed_is_told(col):
+    fill(col)
+    engine, outcome = col._engine, []
+
+    def add():
+        try:
+            engine.delete(["0"])
+        except nf.InvalidInput as error:
+            outcome.append(str(error))
+
+    with engine._writing:
+        thread = threading.Thread(target=add)
+        thread.start()
+        engine.close()  # takes the same lock, which this thread holds already
+    thread.join()
+    assert "closed; open it again" in outcome[0]
+
+
+def test_best_names_the_passage_that_the_winning_like_matches(tmp_path, encoder):
+    encoder.max_tokens = 6
+    with nf.open(tmp_path / "a.nf", encoder=encoder) as col:
+        col.add([{"id": "cats", "text": "Cats purr."}, {"id": "qubits", "text": "Qubits entangle."}])
+        col.add({"id": "both", "text": "Kittens run and jump a lot. Qubits entangle."})
+        hit = col.recommend(liked=["cats", "qubits"], k=1, strategy="best")[0]
+        assert (hit.doc_id, hit.passage.text) == ("both", "Qubits entangle.")
+
+
+def test_a_misspelt_encoder_leaves_no_collection(tmp_path):
+    with pytest.raises(nf.MissingDependency, match="nosuch"):
+        nf.open(tmp_path / "a.nf", encoder="nosuch")
+    assert not (tmp_path / "a.nf").exists()
+
+
+def test_a_folder_of_a_model_is_found_from_everywhere(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    models = Path(__file__).parents[1] / "formats" / "golden_vectors" / "models"
+    monkeypatch.chdir(models)
+    with nf.open(tmp_path / "a.nf", encoder="mean") as col:
+        col.add("the river")
+        assert col.stats().encoder == str(models / "mean")
+    monkeypatch.chdir(tmp_path)
+    for again in (None, models / "mean", str(models / "mean")):
+        with nf.open("a.nf", encoder=again) as col:
+            assert len(col.search("river", mode="semantic")) == 1
+
+
+@pytest.mark.parametrize("location", ["~nosuchuser/x.nf", "x" * 300])
+def test_a_path_that_no_system_takes(location):
+    with pytest.raises(nf.InvalidInput, match=r"a collection can.t be opened at|can.t make a collection"):
+        nf.open(location)

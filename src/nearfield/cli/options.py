@@ -101,7 +101,7 @@ SkipEmpty: TypeAlias = Annotated[
     bool, typer.Option("--skip-empty", help="Leave out rows without text and title, and say how many; else an error.")
 ]
 BatchSize: TypeAlias = Annotated[
-    int, typer.Option("--batch-size", min=1, metavar="N", help="Documents that are committed together.")
+    int, typer.Option("--batch-size", min=1, max=1_000_000, metavar="N", help="Documents that are committed together.")
 ]
 EncoderName: TypeAlias = Annotated[
     str | None,

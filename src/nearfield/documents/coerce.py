@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from nearfield.documents.document import Document
@@ -41,7 +42,8 @@ def read_documents(documents: Documents) -> list[Document]:
     rows: dict[str | int, int] = {}
     for row, item in enumerate(_items(documents)):
         try:
-            document = item if type(item) is Document else _document(item)
+            # A Document is checked again, since its metadata may have been changed after it was made.
+            document = replace(item) if type(item) is Document else _document(item)
         except InvalidInput as error:
             raise InvalidInput(f"document {row}{_named(item)}: {error}") from None
         doc_id = document.doc_id

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, TypeAlias
 
 from nearfield.errors import InvalidInput
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+MAX_BITS = 1024
+"""Of an integer in metadata or a doc_id; Python itself refuses to print integers of over 4,300 digits."""
 
 MAX_DEPTH = 64
 """Nesting that metadata may have; deeper values are refused before they exhaust a recursion limit."""
@@ -58,13 +62,24 @@ def check_doc_id(doc_id: object) -> str:
     >>> check_doc_id(7)
     '7'
     """
-    if isinstance(doc_id, int) and not isinstance(doc_id, bool):
-        return str(doc_id)
+    if isinstance(doc_id, Integral) and not isinstance(doc_id, bool):
+        return str(check_integer(int(doc_id), "doc_id"))
     if not isinstance(doc_id, str):
         raise InvalidInput(f"doc_id must be a non-empty str or an int, got {_shown(doc_id)}")
     if not doc_id:
         raise InvalidInput("doc_id must be a non-empty str or an int, got an empty str")
     return check_text(doc_id, "doc_id")
+
+
+def check_integer(value: int, what: str) -> int:
+    """Return an integer of a size that every JSON reader can write down.
+
+    Raises:
+        InvalidInput: it has more than some 300 digits.
+    """
+    if value.bit_length() > MAX_BITS:
+        raise InvalidInput(f"{what} must be an integer of at most {MAX_BITS} bits, got one of {value.bit_length()}")
+    return value
 
 
 def check_text(text: object, what: str) -> str:
@@ -106,7 +121,7 @@ def check_metadata(metadata: object) -> dict[str, JSON]:
 def _is_plain(value: object) -> bool:
     """Whether a value needs no further check; nearly all are such, and a message's words cost more than this."""
     kind = type(value)
-    return value is None or kind is int or kind is bool or (kind is str and value.isascii() and "\0" not in value)  # type: ignore[attr-defined,operator]
+    return value is None or kind is bool or (kind is str and value.isascii() and "\0" not in value)  # type: ignore[attr-defined,operator]
 
 
 def _key(key: object, where: str) -> str:
@@ -116,8 +131,10 @@ def _key(key: object, where: str) -> str:
 
 
 def _json(value: Any, where: str, depth: int) -> JSON:
-    if value is None or type(value) is bool or type(value) is int:
+    if value is None or type(value) is bool:
         return value
+    if type(value) is int:
+        return check_integer(value, where)
     if isinstance(value, str):
         return check_text(value, where)
     if type(value) is float:

@@ -125,6 +125,8 @@ def open_bytes(source: Source) -> Iterator[IO[bytes]]:
 def _opened(source: Source) -> Iterator[io.BufferedReader]:
     if source.path == "-":
         # Not closed: stdin belongs to the process.
+        if sys.stdin is None:
+            raise InvalidInput("-: standard input is closed; name a file")
         stream = sys.stdin.buffer
         yield stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream))
     else:

@@ -25,4 +25,8 @@ def open_engine(location: str | Path, settings: Settings | None) -> Engine:
         raise InvalidInput(f"a collection's location must be a non-empty path, got {location!r}")
     from nearfield.engine.local import LocalEngine
 
-    return LocalEngine(Path(location).expanduser(), settings)
+    try:
+        # Absolute, since the process may change its folder while the collection is open.
+        return LocalEngine(Path(location).expanduser().absolute(), settings)
+    except (OSError, RuntimeError) as error:  # a name too long, an unknown user
+        raise InvalidInput(f"a collection can't be opened at {location}: {error}") from error

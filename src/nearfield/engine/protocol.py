@@ -184,6 +184,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def location(self) -> str:
+        """Where the collection lives: a path or a URL."""
+        ...
+
+    @property
     def settings(self) -> Settings:
         """What is fixed for this collection."""
         ...

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
+from nearfield.errors import CorruptCollection
 
 Float = TypeVar("Float", np.float32, np.float64)
 
@@ -119,6 +120,8 @@ def _refine(
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
         documents = documents[scores >= threshold - ROUNDING]
     exact = document_scores(rows, query, documents)
+    if not np.isfinite(exact).all():
+        raise CorruptCollection("a stored vector is not finite, though none such is ever written; restore a backup")
     if k < len(exact):
         kept = exact >= np.partition(exact, len(exact) - k)[len(exact) - k]
         documents, exact = documents[kept], exact[kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -31,13 +32,18 @@ def analyzer(*, stop_words: bool = True) -> tantivy.TextAnalyzer:
     return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
+def normalised(text: str) -> str:
+    """Return a text with one form for each character (Unicode NFKC): é is one character, and ﬁ is two."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
 def terms(text: str) -> list[str]:
     """Return the terms of a text, in order, repetitions included.
 
     >>> terms("Learning K-means: 聚类")
     ['learn', 'k', 'mean', '聚', '类']
     """
-    found: list[str] = analyzer().analyze(text)
+    found: list[str] = analyzer().analyze(normalised(text))
     return found
 
 
@@ -47,5 +53,5 @@ def query_terms(text: str) -> list[str]:
     >>> query_terms("The joy of clustering"), query_terms("To be or not to be")
     (['joy', 'cluster'], ['to', 'be', 'or', 'not', 'to', 'be'])
     """
-    found: list[str] = analyzer(stop_words=False).analyze(text)
+    found: list[str] = analyzer(stop_words=False).analyze(normalised(text))
     return found or terms(text)

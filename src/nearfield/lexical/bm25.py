@@ -11,16 +11,17 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.errors import CorruptCollection
-from nearfield.lexical.analysis import VERSION, analyzer, query_terms
+from nearfield.errors import CorruptCollection, NearfieldError
+from nearfield.lexical.analysis import VERSION, analyzer, normalised, query_terms
 
 if TYPE_CHECKING:
     import tantivy
@@ -37,12 +38,15 @@ class Marker:
         generation: Of the collection when the index was brought up to date.
         next_key: The key that the next document gets.
         purged: Deletions up to this generation are out of the index.
+        session: Who wrote that generation. A database that was restored from a backup has another, and the index then
+            speaks of documents that are not there.
         analysis: Version of the analysis that made its terms.
     """
 
     generation: int = 0
     next_key: int = 1
     purged: int = 0
+    session: str = ""
     analysis: int = VERSION
 
 
@@ -71,28 +75,36 @@ class BM25Index:
         self._loaded: tuple[Marker, tantivy.Searcher, tantivy.Schema] | None = None
 
     def marker(self) -> Marker:
-        """Return what the index on disk holds."""
+        """Return what the index on disk holds: nothing, if it is missing or made by another version."""
         try:
             marker = Marker(**json.loads(self._marker_file.read_text()))
+            if not all(type(getattr(marker, field.name)).__name__ == field.type for field in fields(Marker)):
+                raise TypeError(f"values of other types in {marker}")
         except FileNotFoundError:
             return Marker()
         except (ValueError, TypeError) as error:
             raise CorruptCollection(f"{self._marker_file} can't be read ({error}); {self._remedy}") from error
-        return marker if marker.analysis == VERSION else Marker()
+        there = marker.analysis == VERSION and (self._folder / "meta.json").exists()
+        return marker if there else Marker()
 
-    def update(self, marker: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
+    def update(self, before: Marker, after: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
         """Index documents, forget others, and record what the index holds; one caller at a time.
 
         Args:
-            marker: What the index holds afterwards.
-            added: Key and text of the documents from the present marker's `next_key` on.
+            before: What the index holds, as far as it is to be kept; an empty marker makes it anew.
+            after: What it holds afterwards.
+            added: Key and text of the documents from `before.next_key` on.
             deleted: Keys to take out.
         """
-        import tantivy
-
-        before = self.marker()
         if before.next_key == 1:
             shutil.rmtree(self._folder, ignore_errors=True)
+        with self._told_failures():
+            self._update(before, added, deleted)
+        self._write_marker(after)
+
+    def _update(self, before: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
+        import tantivy
+
         index = self._open()
         writer = index.writer(HEAP_BYTES, 1)
         if before.next_key > 1:
@@ -107,17 +119,29 @@ class BM25Index:
         for key, text in added:
             document = tantivy.Document()
             document.add_unsigned("key", key)
-            document.add_text("text", text)
+            document.add_text("text", normalised(text))
             writer.add_document(document)
         writer.commit()
         writer.wait_merging_threads()
-        self._write_marker(marker)
+
+    @contextmanager
+    def _told_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # which tantivy raises for everything
+            if isinstance(error, NearfieldError):
+                raise
+            raise CorruptCollection(f"{self._folder} can't be used ({error}); {self._remedy}") from error
 
     def search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
         """Return keys and scores of the k best allowed documents and all that tie with the k-th, and the plan.
 
         Documents without any of the query's terms are never among them.
         """
+        with self._told_failures():
+            return self._search(query, k, allowed)
+
+    def _search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
         _, searcher, schema = self._load()
         parsed = _query(query, schema)
         if parsed is None or not allowed.count:
@@ -185,10 +209,7 @@ class BM25Index:
             .build()
         )
         self._folder.mkdir(exist_ok=True)
-        try:
-            index = tantivy.Index(schema, path=str(self._folder))
-        except ValueError as error:
-            raise CorruptCollection(f"{self._folder} can't be opened ({error}); {self._remedy}") from error
+        index = tantivy.Index(schema, path=str(self._folder))
         index.register_tokenizer("nearfield", analyzer())
         return index
 

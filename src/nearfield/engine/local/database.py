@@ -7,10 +7,10 @@ import os
 import queue
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nearfield.engine.local.segments import Segment
 from nearfield.engine.protocol import Settings, Span, Stored
@@ -39,11 +39,26 @@ CREATE TABLE texts (
 );
 CREATE TABLE deletions (key INTEGER PRIMARY KEY, generation INTEGER NOT NULL, n_rows INTEGER NOT NULL);
 CREATE INDEX deletions_by_generation ON deletions (generation);
+CREATE TABLE sessions (first_generation INTEGER PRIMARY KEY, token TEXT NOT NULL);
 INSERT INTO state VALUES (0, 1, 0);
 """
 
+Found = TypeVar("Found")
+
 VARIABLES = 900
 """Values bound to one statement; SQLite's limit was 999 for long."""
+
+
+# A full disk, a folder that can't be written, a lock: the file itself is whole.
+_NOT_THE_FILE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +84,26 @@ class Database:
 
     def create(self, settings: Settings) -> None:
         """Make the tables in a new file."""
-        for leftover in self._file.parent.glob(self._file.name + "*"):
-            leftover.unlink()
+        self._remove_leftovers()
         self._file.touch()
         writer = self.writer()
         writer.execute("PRAGMA journal_mode = WAL")
         writer.executescript("BEGIN;" + SCHEMA)
         write_settings(writer, settings)
         writer.execute("COMMIT")
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a creation that was cut off left; never a database that holds documents."""
+        if self._file.exists() and self._file.stat().st_size:
+            with closing(self._connect()) as connection:
+                tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'documents'").fetchone()
+                if tables and connection.execute("SELECT 1 FROM documents LIMIT 1").fetchone():
+                    raise CorruptCollection(
+                        f"{self._file} holds documents, but the manifest.json beside it is missing; restore it from a "
+                        "backup"
+                    )
+        for leftover in self._file.parent.glob(self._file.name + "*"):
+            leftover.unlink()
 
     def writer(self) -> sqlite3.Connection:
         """Return the connection for writing; the caller lets one thread at a time use it."""
@@ -125,8 +152,8 @@ class Database:
 
     def failure(self, error: sqlite3.DatabaseError) -> NearfieldError:
         """Return what an error of SQLite means for the collection."""
-        # A full disk, a folder that can't be written, a lock: the file itself is whole.
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+        # The low byte is the kind of error, the rest its details.
+        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_THE_FILE:
             return NearfieldError(f"{self._file}: {error}; nothing was changed, and what was stored before is whole")
         return CorruptCollection(
             f"{self._file} can't be read as a collection's database ({error}); restore it from a backup"
@@ -159,6 +186,21 @@ def write_counters(connection: sqlite3.Connection, counters: Counters) -> None:
         "UPDATE state SET generation = ?, next_key = ?, next_number = ?",
         (counters.generation, counters.next_key, counters.next_number),
     )
+
+
+def begin_session(connection: sqlite3.Connection, first_generation: int, token: str) -> None:
+    """Record that generations from one on come from a process that calls itself `token`."""
+    connection.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (first_generation, token))
+
+
+def session_of(connection: sqlite3.Connection, generation: int) -> str:
+    """Return the token of the process that wrote a generation; "" if that is not in the database."""
+    row = connection.execute(
+        "SELECT token FROM sessions, state WHERE first_generation <= ? AND ? <= generation "
+        "ORDER BY first_generation DESC LIMIT 1",
+        (generation, generation),
+    ).fetchone()
+    return row[0] if row else ""
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:
@@ -195,13 +237,20 @@ def keys_of(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> dict[str,
 def doc_ids_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[str]:
     """Return the doc_id of each key."""
     names = dict(select_in(connection, "SELECT key, doc_id FROM documents WHERE key IN", keys))
-    return [names[key] for key in keys]
+    return _each(names, keys)
 
 
 def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:
     """Return the document of each key."""
     statement = "SELECT key, doc_id, title, text, metadata, spans FROM documents JOIN texts USING (key) WHERE key IN"
     found = {row[0]: _stored(*row) for row in select_in(connection, statement, keys)}
+    return _each(found, keys)
+
+
+def _each(found: dict[int, Found], keys: Sequence[int]) -> list[Found]:
+    """Return what was found for each key; the state says that all of them are there."""
+    if len(found) < len(set(keys)):
+        raise sqlite3.DatabaseError(f"{len(set(keys)) - len(found)} documents are missing from the tables")
     return [found[key] for key in keys]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 
+from nearfield.engine.local.database import Database, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import State
@@ -23,7 +24,8 @@ WAIT_SECONDS = 60.0
 class LexicalKeeper:
     """Gives the BM25 index of a collection, with every document of a state in it."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, database: Database) -> None:
+        self._database = database
         self._index = BM25Index(layout.lexical)
         self._lock_file = layout.lexical_lock
         self._updating = threading.Lock()
@@ -36,11 +38,11 @@ class LexicalKeeper:
             CorruptCollection: the index can't be read.
             NearfieldError: the index lacks documents, and its folder can't be written.
         """
-        if not self._lacks(state, tolerated):
+        if not self._lacks(state, connection, tolerated):
             return self._index
         try:
             with self._updating, FileLock(self._lock_file, WAIT_SECONDS):
-                if self._lacks(state, tolerated):
+                if self._lacks(state, connection, tolerated):
                     self._update(state, connection)
         except OSError as error:
             raise NearfieldError(
@@ -49,11 +51,22 @@ class LexicalKeeper:
             ) from error
         return self._index
 
-    def _lacks(self, state: State, tolerated: int) -> bool:
-        return self._index.marker().next_key + tolerated < state.next_key
+    def _lacks(self, state: State, connection: sqlite3.Connection, tolerated: int) -> bool:
+        return self._held(connection, state).next_key + tolerated < state.next_key
+
+    def _held(self, connection: sqlite3.Connection, state: State) -> Marker:
+        """Return what the index holds of this database's documents: nothing, if it was made from another."""
+        marker = self._index.marker()
+        if marker.generation <= state.generation:
+            known = session_of(connection, marker.generation) == marker.session
+        else:
+            # Another process has written since this state was read; then the newest state knows the index.
+            with self._database.reading() as newest:
+                known = session_of(newest, marker.generation) == marker.session
+        return marker if known else Marker()
 
     def _update(self, state: State, connection: sqlite3.Connection) -> None:
-        before = self._index.marker()
+        before = self._held(connection, state)
         added = connection.execute(
             "SELECT key, title || char(10) || text FROM texts WHERE key >= ? ORDER BY key", (before.next_key,)
         )
@@ -62,5 +75,6 @@ class LexicalKeeper:
             "SELECT key FROM deletions WHERE generation > ? AND generation <= ? AND key < ?",
             (before.purged, before.generation, before.next_key),
         )
-        after = Marker(state.generation, state.next_key, purged=before.generation)
-        self._index.update(after, added, (key for (key,) in deleted))
+        session = session_of(connection, state.generation)
+        after = Marker(state.generation, state.next_key, purged=before.generation, session=session)
+        self._index.update(before, after, added, (key for (key,) in deleted))

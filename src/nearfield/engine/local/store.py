@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from nearfield.engine.local import layout as files
 from nearfield.engine.local import writing
 from nearfield.engine.local.columns import Columns
-from nearfield.engine.local.database import Database, counters, read_settings
+from nearfield.engine.local.database import Database, begin_session, counters, read_settings
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
@@ -49,8 +50,10 @@ class LocalEngine:
         self._database = Database(self._layout.database)
         self._writer_lock = FileLock(self._layout.writer_lock)
         self._writing = threading.RLock()
+        self._advancing = threading.Lock()
+        self._session = uuid.uuid4().hex
         self._columns = Columns()
-        self._lexical = LexicalKeeper(self._layout)
+        self._lexical = LexicalKeeper(self._layout, self._database)
         self._state = EMPTY
         self._has_written = False
         self._closed = False
@@ -79,6 +82,11 @@ class LocalEngine:
                 raise InvalidInput(f"can't make a collection at {self._layout.root}: {error}") from error
 
     @property
+    def location(self) -> str:
+        """The folder's path."""
+        return str(self._layout.root)
+
+    @property
     def settings(self) -> Settings:
         """What is fixed for this collection."""
         if self._settings.fingerprint is None:
@@ -96,21 +104,22 @@ class LocalEngine:
             yield LocalView(connection, state, self._columns, self._lexical)
 
     def _advance(self, connection: sqlite3.Connection) -> State:
-        base = self._state
-        if base.generation > counters(connection).generation:
-            # Another thread has seen a later state than this transaction.
-            base = EMPTY
-        state = advance(base, connection, self._layout.vectors)
-        if state.generation > self._state.generation:
-            self._state = state
-        return state
+        # One line of states for all threads: slots of one state mean the same in all that follow it.
+        with self._advancing:
+            while counters(connection).generation < self._state.generation:
+                # Another thread has seen a later state than this transaction; begin again, to see it too.
+                connection.rollback()
+                connection.execute("BEGIN")
+            self._state = advance(self._state, connection, self._layout.vectors)
+            return self._state
 
     def write(self, records: Sequence[Record], *, replace: bool, fingerprint: str | None = None) -> list[str]:
         """Store a batch, all or nothing, and return its doc_ids."""
         with self._transaction() as connection:
             writing.fix_settings(connection, records, fingerprint)
             doc_ids = writing.store(connection, self._layout.vectors, records, replacing=replace)
-        with self._database.reading() as connection:
+        # The batch is stored; what fails here fails again, and is told, at the next lexical search.
+        with suppress(NearfieldError), self._database.reading() as connection:
             self._lexical.index(self._advance(connection), connection, tolerated=LAG)
         return doc_ids
 
@@ -121,12 +130,14 @@ class LocalEngine:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._check_open()
         with self._writing, self._told_failures():
+            self._check_open()  # another thread may have closed it while this one waited
             self._writer_lock.acquire()
             connection = self._database.writer()
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                if not self._has_written:
+                    begin_session(connection, counters(connection).generation + 1, self._session)
                 yield connection
                 connection.execute("COMMIT")
                 self._has_written = True
@@ -160,22 +171,24 @@ class LocalEngine:
             encoder=settings.encoder,
             generation=generation,
             format=files.VERSION,
-            path=str(self._layout.root),
+            path=self.location,
         )
 
     def close(self) -> None:
         """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
-        # What fails here fails again, and is told, at the next search; closing must release the locks all the same.
-        with suppress(NearfieldError):
-            if self._has_written:
-                with self._database.reading() as connection:
-                    self._lexical.index(self._advance(connection), connection)
-        with self._writing:
-            self._closed = True
-            self._database.close()
-            self._writer_lock.release()
+        try:
+            # What fails here fails again, and is told, at the next lexical search.
+            with suppress(NearfieldError):
+                if self._has_written:
+                    with self._database.reading() as connection:
+                        self._lexical.index(self._advance(connection), connection)
+        finally:
+            with self._writing:
+                self._closed = True
+                self._database.close()
+                self._writer_lock.release()
 
     def _check_open(self) -> None:
         if self._closed:
