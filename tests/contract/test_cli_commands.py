@@ -224,7 +224,7 @@ def test_evaluate(run, guide, tmp_path):
     one = run("evaluate", guide, *words[:-1], 1, "--measure", "R@8", "--json").json
     assert one["mean"] == {"R@8": 0.5}
     short = run("evaluate", guide, *words, "--json").json
-    assert short["mean"].keys() == {"nDCG@10", "R@100"}
+    assert short["mean"].keys() == {"nDCG@10", "R@100", "MRR", "MAP"}
     assert "per_query" not in short
     table = run("evaluate", guide, *words, "--measure", "P@1", "--per-query").out
     assert "2 judged queries" in table

@@ -22,7 +22,7 @@ def command(
     k: Annotated[
         int | None,
         typer.Option(
-            "--k", "-k", metavar="N", help="Hits a query. Else the deepest cut-off of the measures, at least 100."
+            "--k", "-k", metavar="N", help="Hits a query. Else the deepest cut-off, at least 100; 1,000 for MRR, MAP."
         ),
     ] = None,
     mode: options.Mode = "hybrid",
@@ -35,11 +35,13 @@ def command(
 ) -> None:
     """Measure how well search answers judged queries.
 
-    Measures are nDCG@10 and R@100 unless others are named.
+    Measures are nDCG@10, R@100, MRR and MAP unless others are named.
 
     With --json: an object with queries (how many), mean, interval (95 %), what was left out and, with --per-query,
     per_query.
     """
+    from nearfield.evaluate import DEFAULT_MEASURES
+
     asked: dict[str, Any] = {
         "mode": mode,
         "where": options.parse_where(where),
@@ -50,7 +52,7 @@ def command(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     with existing(path, encoding=mode != "lexical") as collection:
-        report = collection.evaluate(queries, qrels, measures or ("nDCG@10", "R@100"), **given)
+        report = collection.evaluate(queries, qrels, measures or DEFAULT_MEASURES, **given)
     if as_json:
         fields = report.to_dict()
         print_json(fields if per_query else {name: value for name, value in fields.items() if name != "per_query"})

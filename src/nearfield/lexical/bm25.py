@@ -131,6 +131,11 @@ class BM25Index:
         except ValueError as error:  # which tantivy raises for everything
             if isinstance(error, NearfieldError):
                 raise
+            if "Permission denied" in str(error) or "Read-only" in str(error):
+                raise NearfieldError(
+                    f"{self._folder} can't be opened ({error}); lexical search needs the right to read and write it, "
+                    "and mode='semantic' does not"
+                ) from error
             raise CorruptCollection(f"{self._folder} can't be used ({error}); {self._remedy}") from error
 
     def search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
