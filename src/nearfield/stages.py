@@ -26,8 +26,7 @@ class stage:  # noqa: N801 - read as a word: `with stage("encode"):`
     Stages may be nested; each reports its whole duration, with what lies within.
 
     Args:
-        name: One of few fixed words, such as "encode", "semantic", "lexical", "fuse" and "read"; it becomes a
-            label.
+        name: One of few fixed words, such as "encode", "search" and "read"; it becomes a label.
     """
 
     __slots__ = ("_began", "_listener", "_name")

@@ -18,7 +18,7 @@ def existing(path: str, *, encoding: bool = False) -> Iterator[Collection]:
     """Open a collection that must exist.
 
     Args:
-        path: Its folder or URL.
+        path: Its folder.
         encoding: The command will encode a query: the model is loaded beside what else there is to do.
 
     Raises:

@@ -75,7 +75,7 @@ def run(
     a collection that was passed stays open.
 
     Args:
-        path_or_collection: A collection, or the path or URL of one that exists.
+        path_or_collection: A collection, or the path of one that exists.
         host: Address to listen on. Anyone who reaches it can read and write: there is no authentication.
         port: Port to listen on; 0 takes a free one, and the line says which.
         encoder: Of the collection, when it is opened from a path.

@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._announce(f"nearfield serves {self._address} (end with Ctrl+C)")
+        self._announce(f"nearfield serves {self._address} (end with Ctrl-C)")
 
 
 def _listen(host: str, port: int) -> socket.socket:
