@@ -45,7 +45,7 @@ def server(collection: nf.Collection, tmp_path: Path) -> Iterator[tuple[subproce
     )
     try:
         line = process.stdout.readline()
-        found = re.fullmatch(r"nearfield serves http://127\.0\.0\.1:(\d+) \(end with Ctrl\+C\)\n", line)
+        found = re.fullmatch(r"nearfield serves http://127\.0\.0\.1:(\d+) \(end with Ctrl-C\)\n", line)
         assert found, line
         yield process, int(found[1])
     finally:
