@@ -118,10 +118,12 @@ def check_metadata(metadata: object) -> dict[str, JSON]:
     }
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: Any) -> bool:
     """Whether a value needs no further check; nearly all are such, and a message's words cost more than this."""
     kind = type(value)
-    return value is None or kind is bool or (kind is str and value.isascii() and "\0" not in value)  # type: ignore[attr-defined,operator]
+    if kind is int:
+        return value.bit_length() <= MAX_BITS  # type: ignore[no-any-return]
+    return value is None or kind is bool or (kind is str and value.isascii() and "\0" not in value)
 
 
 def _key(key: object, where: str) -> str:
