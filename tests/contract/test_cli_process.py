@@ -17,6 +17,8 @@ import pytest
 
 import nearfield as nf
 
+pytestmark = pytest.mark.slow  # each test starts processes
+
 COMMAND = [sys.executable, "-m", "nearfield.cli"]
 HEAVY = {"pandas", "sklearn", "scipy", "fastapi", "matplotlib", "pyarrow", "torch", "ir_measures", "tqdm"}
 

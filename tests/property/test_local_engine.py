@@ -89,6 +89,7 @@ def test_columns_mean_what_matches_says(folder, documents, where, deleted):
     engine.close()
 
 
+@pytest.mark.slow
 @thorough
 @given(st.data())
 def test_searches_equal_brute_force_after_any_history(folder, data):

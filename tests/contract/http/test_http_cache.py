@@ -116,6 +116,7 @@ def test_the_cache_can_be_turned_off(serve, options):
     assert figures(client) == (0, 2, 0)
 
 
+@pytest.mark.slow
 def test_eight_readers_and_a_writer_see_no_stale_answer(client, collection):
     """A reader sees a version that was not yet replaced when it asked: everything committed before it asked."""
     collection.upsert({"doc_id": "w", "text": "wombat", "metadata": {"version": 0}})
