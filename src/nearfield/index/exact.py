@@ -83,16 +83,15 @@ def best_documents(
     documents = np.flatnonzero(allowed)
     if not len(documents) or not len(queries):
         return [(documents, np.empty(0)) for _ in queries]
-    gathered = None
-    wanted = rows.of(documents)
-    if len(wanted) < GATHER_BELOW * rows.total:
-        gathered = rows.gather(wanted)
-    at_once = max(1, SCORES_AT_ONCE // (len(wanted) if gathered is not None else rows.total))
+    count = int(rows.counts[documents].sum())
+    wanted = rows.of(documents) if count < rows.total else None
+    gathered = rows.gather(wanted) if wanted is not None and count < GATHER_BELOW * rows.total else None
+    at_once = max(1, SCORES_AT_ONCE // (rows.total if gathered is None else count))
     found = []
     for start in range(0, len(queries), at_once):
         chunk = queries[start : start + at_once]
         scores = _scan(rows, chunk) if gathered is None else chunk @ gathered.T
-        if gathered is None and len(wanted) < rows.total:
+        if gathered is None and wanted is not None:
             scores = scores[:, wanted]
         by_document = _highest(scores, rows.counts[documents])
         found += [_refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]

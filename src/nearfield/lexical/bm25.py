@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import tantivy
 
 HEAP_BYTES = 64_000_000
-WIDEST = 2**31 - 1
+WIDEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class BM25Index:
             return self._search(query, k, allowed)
 
     def _search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-        _, searcher, schema = self._load()
+        searcher, schema = self._load()
         parsed = _query(query, schema)
         if parsed is None or not allowed.count:
             return np.empty(0, np.int64), np.empty(0), "nothing to search"
@@ -155,13 +155,14 @@ class BM25Index:
         limit = k + 16 if allowed.count >= total else int(2.5 * k * total / allowed.count) + 64
         # Measured on 100,000 titles: 4 µs for each key that is asked for, 0.4 µs for each document of a wider search.
         if allowed.count < total and 4 * allowed.count < 0.4 * min(limit, total) + 500:
-            return self._within(parsed, allowed)
-        return self._widening(parsed, k, allowed, limit)
+            return self._within(searcher, schema, parsed, allowed)
+        return self._widening(searcher, parsed, k, allowed, limit)
 
-    def _within(self, query: tantivy.Query, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+    def _within(
+        self, searcher: tantivy.Searcher, schema: tantivy.Schema, query: tantivy.Query, allowed: Allowed
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
         import tantivy
 
-        _, searcher, schema = self._load()
         # As alternatives, and not as tantivy's term set, which costs three times as much for a hundred keys.
         keys_allowed = [
             (tantivy.Occur.Should, tantivy.Query.term_query(schema, "key", key, "basic"))
@@ -173,9 +174,8 @@ class BM25Index:
         return keys, scores, f"the {allowed.count} allowed documents by their keys"
 
     def _widening(
-        self, query: tantivy.Query, k: int, allowed: Allowed, limit: int
+        self, searcher: tantivy.Searcher, query: tantivy.Query, k: int, allowed: Allowed, limit: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-        _, searcher, _ = self._load()
         while True:
             limit = min(limit, max(searcher.num_docs, 1))
             keys, scores = self._run(searcher, query, limit)
@@ -196,13 +196,13 @@ class BM25Index:
         keys = np.array(searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
         return keys, scores
 
-    def _load(self) -> tuple[Marker, tantivy.Searcher, tantivy.Schema]:
+    def _load(self) -> tuple[tantivy.Searcher, tantivy.Schema]:
         with self._lock:
             marker = self.marker()
             if self._loaded is None or self._loaded[0] != marker:
                 index = self._open()
                 self._loaded = (marker, index.searcher(), index.schema)
-            return self._loaded
+            return self._loaded[1:]
 
     def _open(self) -> tantivy.Index:
         import tantivy

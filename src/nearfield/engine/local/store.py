@@ -157,19 +157,19 @@ class LocalEngine:
     def stats(self) -> Stats:
         """Return counts and sizes."""
         settings = self.settings
-        with self.view() as view, self._database.reading() as connection:
-            documents = len(view)
+        self._check_open()
+        with self._database.reading() as connection:
+            state = self._advance(connection)
             passages, dead = writing.count_rows(connection)
-            generation = view.generation
         return Stats(
-            documents=documents,
+            documents=state.count,
             passages=passages,
             dead_passages=dead,
             dimension=settings.dimension,
             bytes=self._layout.sizes(),
             index={"kind": "exact", "asked": settings.index, "recall_target": settings.recall, "recall": 1.0},
             encoder=settings.encoder,
-            generation=generation,
+            generation=state.generation,
             format=files.VERSION,
             path=self.location,
         )

@@ -84,16 +84,14 @@ def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
 def _number(connection: sqlite3.Connection, records: Sequence[Record], next_number: int) -> tuple[list[str], int]:
     given = [record.document.doc_id for record in records]
     taken = {doc_id for doc_id in given if doc_id is not None}
-    doc_ids = []
-    for doc_id in given:
-        if doc_id is None:
-            while str(next_number) in taken or keys_of(connection, [str(next_number)]):
-                next_number += 1
-            doc_ids.append(str(next_number))
-            next_number += 1
-        else:
-            doc_ids.append(str(doc_id))
-    return doc_ids, next_number
+    free: list[str] = []
+    while len(free) < given.count(None):
+        proposed = [str(next_number + i) for i in range(given.count(None) - len(free))]
+        next_number += len(proposed)
+        existing = keys_of(connection, proposed)
+        free += [number for number in proposed if number not in taken and number not in existing]
+    numbers = iter(free)
+    return [next(numbers) if doc_id is None else str(doc_id) for doc_id in given], next_number
 
 
 def _forget(connection: sqlite3.Connection, keys: Sequence[int], generation: int) -> None:
