@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +10,14 @@ import numpy as np
 from nearfield.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from nearfield.encode.protocol import Encoder, Vectors
+    from nearfield.encode.protocol import Vectors
     from nearfield.engine.protocol import Keys, Settings
 
 
-def count(value: object, what: str) -> int:
-    """Return a whole number of at least 1; a bool or a float is none."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InvalidInput(f"{what} must be an int of at least 1, got {value!r}")
+def count(value: object, what: str, least: int = 1) -> int:
+    """Return a whole number of at least 1, or another least; a bool or a float is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(f"{what} must be an int of at least {least}, got {value!r}")
     return int(value)
 
 
@@ -84,16 +84,30 @@ def found(doc_ids: Sequence[str], keys: Sequence[int | None]) -> Keys:
     return np.array(keys, dtype=np.int64)
 
 
-def same_encoder(encoder: Encoder, settings: Settings) -> None:
-    """Raise Conflict if the collection's vectors come from another encoder."""
-    if settings.fingerprint not in (None, encoder.fingerprint):
+def absent(doc_ids: Sequence[str], existing: Container[str]) -> None:
+    """Raise Conflict if one of some doc_ids exists already; names the first."""
+    taken = [doc_id for doc_id in doc_ids if doc_id in existing]
+    if taken:
+        raise Conflict(f"doc_id {taken[0]!r} exists already ({len(taken)} of the batch do); use upsert to replace them")
+
+
+def same_vectors(settings: Settings, dimension: int, fingerprint: str | None, given: str) -> None:
+    """Raise Conflict unless vectors belong with those of a collection.
+
+    Args:
+        settings: What is fixed for the collection.
+        dimension: Of the vectors.
+        fingerprint: Of the encoder that makes them; None for vectors that were given.
+        given: Where they come from, in words for the message.
+    """
+    if None not in (settings.fingerprint, fingerprint) and settings.fingerprint != fingerprint:
         raise Conflict(
             f"the collection's vectors come from another encoder ({settings.encoder!r}, fingerprint "
-            f"{settings.fingerprint}) than {encoder.name!r} (fingerprint {encoder.fingerprint}); open it with the "
-            "encoder that it was made with"
+            f"{settings.fingerprint}) than those of {given} (fingerprint {fingerprint}); open it with the encoder "
+            "that it was made with"
         )
-    if settings.dimension not in (None, encoder.dimension):
+    if settings.dimension not in (None, dimension):
         raise Conflict(
-            f"the collection's vectors have {settings.dimension} dimensions, and those of the encoder {encoder.name!r} "
-            f"have {encoder.dimension}; search with vectors, or open it with the encoder that made them"
+            f"the collection's vectors have {settings.dimension} dimensions, and those of {given} have {dimension}; "
+            "search with vectors, or open it with the encoder that made them"
         )

@@ -315,7 +315,7 @@ class Collection:
 
                 settings = self._engine.settings
                 encoder = load_encoder(self._encoder_choice or settings.encoder)
-                checks.same_encoder(encoder, settings)
+                checks.same_vectors(settings, encoder.dimension, encoder.fingerprint, f"the encoder {encoder.name!r}")
                 self._encoder = encoder
             return self._encoder
 

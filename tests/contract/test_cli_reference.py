@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ def test_the_page_has_not_drifted_from_the_commands():
 
 def test_every_file_of_a_command_is_a_command():
     folder = Path(__import__("nearfield.cli").cli.__file__).parent
-    with_command = {path.stem for path in folder.glob("*.py") if "\ndef command(" in path.read_text(encoding="utf-8")}
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    with_command = {name for name, source in sources.items() if re.search(r"^(def command\(|command = )", source, re.M)}
     assert with_command == set(COMMANDS)
 
 

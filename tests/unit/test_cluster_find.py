@@ -189,13 +189,13 @@ GOOD = np.eye(3, dtype=np.float32)
 BAD: list[tuple[Callable[[], object], str]] = [
     (
         lambda: find(GOOD, method="density"),
-        "unknown method 'density'; the methods are 'kmeans', 'ward', 'ward-cut', 'average'",
+        "method must be one of 'kmeans', 'ward', 'ward-cut', 'average'",
     ),
     (lambda: find(GOOD, n_clusters=4), "at most 3"),
-    (lambda: find(GOOD, n_clusters=0), "n_clusters must be an int of at least 1 or None; got 0"),
+    (lambda: find(GOOD, n_clusters=0), "n_clusters must be an int of at least 1, got 0"),
     (lambda: find(GOOD, n_clusters=True), "got True"),
     (lambda: find(GOOD, n_clusters=2.0), "got 2.0"),
-    (lambda: find(GOOD, seed=-1), "seed must be an int of at least 0; got -1"),
+    (lambda: find(GOOD, seed=-1), "seed must be an int of at least 0, got -1"),
     (lambda: find(GOOD[:1]), "at least 2 documents; got 1"),
     (lambda: find(GOOD[:0]), "at least 2 documents; got 0"),
     (lambda: find(GOOD * np.nan), "row 0 has NaN or an infinity"),

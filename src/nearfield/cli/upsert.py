@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from nearfield.cli import options
-from nearfield.cli.writing import Reading, write
+from nearfield.cli.writing import writing_command
 
-
-def command(
-    path: options.Path,
-    files: options.Files,
-    doc_id: options.IdField = None,
-    text: options.TextField = None,
-    title: options.TitleField = None,
-    metadata: options.MetadataFields = None,
-    format: options.Format = None,  # noqa: A002
-    limit: options.Limit = None,
-    skip_empty: options.SkipEmpty = False,
-    batch_size: options.BatchSize = 2048,
-    encoder: options.EncoderName = None,
-    as_json: options.Json = False,
-) -> None:
-    """Add documents from files, replacing those whose doc_id exists; otherwise as add."""
-    reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
-    write(path, reading, batch_size=batch_size, encoder=encoder, replace=True, as_json=as_json)
+command = writing_command(
+    replace=True, help="Add documents from files, replacing those whose doc_id exists; otherwise as add."
+)

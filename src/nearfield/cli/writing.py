@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from nearfield.cli import options
 from nearfield.cli.output import Interrupted, print_json
 from nearfield.documents import Document, count_documents, read_files
 from nearfield.errors import NearfieldError
@@ -53,6 +54,30 @@ class Reading:
         """Return how many documents there are, if that is known before they are read."""
         count = count_documents(self.paths, format=self.format)
         return count if count is None or self.limit is None else min(count, self.limit)
+
+
+def writing_command(*, replace: bool, help: str) -> Callable[..., None]:  # noqa: A002
+    """Return the command that adds documents from files, or replaces them; `help` is what it says of itself."""
+
+    def command(
+        path: options.Path,
+        files: options.Files,
+        doc_id: options.IdField = None,
+        text: options.TextField = None,
+        title: options.TitleField = None,
+        metadata: options.MetadataFields = None,
+        format: options.Format = None,  # noqa: A002
+        limit: options.Limit = None,
+        skip_empty: options.SkipEmpty = False,
+        batch_size: options.BatchSize = 2048,
+        encoder: options.EncoderName = None,
+        as_json: options.Json = False,
+    ) -> None:
+        reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
+        write(path, reading, batch_size=batch_size, encoder=encoder, replace=replace, as_json=as_json)
+
+    command.__doc__ = help
+    return command
 
 
 def write(path: str, reading: Reading, *, batch_size: int, encoder: str | None, replace: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.checks import unit_vectors
+from nearfield import checks
 from nearfield.cluster.clustering import Clustering, make_clustering
 from nearfield.cluster.number import SAMPLE, choose_number
 from nearfield.cluster.partition import Tree, check_linkage, cut_tree, distinct, grow_tree, kmeans
@@ -61,13 +61,12 @@ def find_clusters(
     >>> found.clusters[1].terms
     ['map']
     """
-    if method not in METHODS:
-        raise InvalidInput(f"unknown method {method!r}; the methods are {', '.join(map(repr, METHODS))}")
-    _check_int(seed, "seed", 0)
+    checks.choice(method, "method", METHODS)
+    checks.count(seed, "seed", least=0)
     if n_clusters is not None:
-        _check_int(n_clusters, "n_clusters", 1)
+        checks.count(n_clusters, "n_clusters")
     _check_documents(doc_ids, texts)
-    unit = unit_vectors(vectors, len(doc_ids), None)
+    unit = checks.unit_vectors(vectors, len(doc_ids), None)
     order = sorted(range(len(doc_ids)), key=lambda row: doc_ids[row])
     doc_ids, texts, unit = [doc_ids[i] for i in order], [texts[i] for i in order], unit[order]
     inside = np.flatnonzero(unit.any(axis=1))
@@ -128,12 +127,6 @@ def _by_size(labels: Ints) -> Ints:
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
     return rank[place]
-
-
-def _check_int(value: object, name: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        none = " or None" if name == "n_clusters" else ""
-        raise InvalidInput(f"{name} must be an int of at least {least}{none}; got {value!r}")
 
 
 def _check_documents(doc_ids: Sequence[str], texts: Sequence[str]) -> None:

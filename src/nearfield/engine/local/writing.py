@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearfield import checks
 from nearfield.engine.local import segments
 from nearfield.engine.local.database import (
     Counters,
@@ -22,7 +23,6 @@ from nearfield.engine.local.database import (
 )
 from nearfield.engine.local.database import segments as read_segments
 from nearfield.engine.protocol import Record
-from nearfield.errors import Conflict
 
 
 def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fingerprint: str | None) -> None:
@@ -33,13 +33,7 @@ def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fing
     """
     settings = read_settings(connection)
     dimension = records[0].vectors.shape[1]
-    if settings.dimension not in (None, dimension):
-        raise Conflict(f"the collection's vectors have {settings.dimension} dimensions, and the batch's {dimension}")
-    if fingerprint is not None and settings.fingerprint not in (None, fingerprint):
-        raise Conflict(
-            f"the collection's vectors come from another encoder (fingerprint {settings.fingerprint}) than the batch's "
-            f"({fingerprint}); open it with the encoder that it was made with, {settings.encoder!r}"
-        )
+    checks.same_vectors(settings, dimension, fingerprint, "the batch")
     fixed = replace(settings, dimension=dimension, fingerprint=settings.fingerprint or fingerprint)
     if fixed != settings:
         write_settings(connection, fixed)
@@ -54,9 +48,8 @@ def store(connection: sqlite3.Connection, folder: Path, records: Sequence[Record
     now = counters(connection)
     doc_ids, next_number = _number(connection, records, now.next_number)
     existing = keys_of(connection, doc_ids)
-    if existing and not replacing:
-        taken = next(doc_id for doc_id in doc_ids if doc_id in existing)
-        raise Conflict(f"doc_id {taken!r} exists already ({len(existing)} of the batch do); use upsert to replace them")
+    if not replacing:
+        checks.absent(doc_ids, existing)
     generation = now.generation + 1
     _forget(connection, list(existing.values()), generation)
     _insert(connection, folder, records, doc_ids, now.next_key)
