@@ -541,7 +541,7 @@ def make(folder, encoder):
 @pytest.mark.parametrize(
     ("manifest", "error", "message"),
     [
-        ('{"format": "nearfield", "version": 2}', nf.IncompatibleFormat, "format version 2.*reads up to 1"),
+        ('{"format": "nearfield", "version": 3}', nf.IncompatibleFormat, "format version 3.*reads up to 2"),
         ('{"format": "other", "version": 1}', nf.InvalidInput, "names the format 'other'"),
         ('{"format": ', nf.CorruptCollection, "manifest.json is no manifest"),
         ("[]", nf.CorruptCollection, "manifest.json is no manifest"),
@@ -558,7 +558,7 @@ def test_missing_and_truncated_files_are_noticed(tmp_path, encoder):
     folder = make(tmp_path / "a.nf", encoder)
     vectors = folder / "vectors" / "000000.vec"
     whole = vectors.read_bytes()
-    for content, message in ((whole[:-1], "000000.vec has"), (b"x" * len(whole), "000000.vec is not a segment")):
+    for content, message in ((whole[:-1], "000000.vec has"), (b"x" * len(whole), "000000.vec does not begin as segment 0")):
         vectors.write_bytes(content)
         with nf.open(folder, encoder=encoder) as col, pytest.raises(nf.CorruptCollection, match=message):
             col.search("red")
@@ -766,17 +766,17 @@ def test_two_that_create_the_same_collection_share_it(tmp_path, encoder, monkeyp
     from nearfield.engine.local import layout, store
 
     folder, other = tmp_path / "a.nf", []
-    check = layout.check_exists
+    check = layout.read_manifest
 
     def check_and_be_overtaken(where):
         there = check(where)
-        if not there and not other:
+        if there is None and not other:
             other.append(True)  # between the check and the lock, another process makes the collection and writes to it
             with nf.open(folder, encoder=encoder) as first:
                 fill(first)
         return there
 
-    monkeypatch.setattr(store.files, "check_exists", check_and_be_overtaken)
+    monkeypatch.setattr(store.files, "read_manifest", check_and_be_overtaken)
     with nf.open(folder, encoder=encoder) as col:
         assert len(col) == 6
 

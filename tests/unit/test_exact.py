@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
+from nearfield.errors import CorruptCollection
 from nearfield.index import exact
 from nearfield.index.exact import Rows, best_documents, document_scores
+
+START = np.zeros(1, np.int64)
 
 
 def make(rng, documents=60, dimension=8, blocks=1):
@@ -10,7 +13,9 @@ def make(rng, documents=60, dimension=8, blocks=1):
     vectors = rng.standard_normal((counts.sum(), dimension)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     firsts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    return Rows(np.array_split(vectors, blocks), firsts, counts), vectors
+    parts = np.array_split(vectors, blocks)
+    starts = np.cumsum([0] + [len(part) for part in parts])[:-1]
+    return Rows(parts, starts, firsts, counts), vectors
 
 
 def brute_force(rows, vectors, query, k, allowed):
@@ -51,7 +56,7 @@ def test_many_queries_go_in_several_chunks(monkeypatch):
 
 def test_all_that_tie_with_the_last_come_back():
     vectors = np.tile(np.array([[0.6, 0.8]], np.float32), (9, 1))
-    rows = Rows([vectors], np.arange(9), np.ones(9, int))
+    rows = Rows([vectors], START, np.arange(9), np.ones(9, int))
     ((documents, scores),) = best_documents(rows, vectors[:1], 2, np.ones(9, bool))
     assert documents.tolist() == list(range(9))
     assert len(set(scores.tolist())) == 1
@@ -59,7 +64,7 @@ def test_all_that_tie_with_the_last_come_back():
 
 def test_rows_of_deleted_documents_between_others_are_passed_over():
     vectors = np.eye(3, dtype=np.float32)
-    rows = Rows([vectors], np.array([0, 2]), np.array([1, 1]))  # row 1 belongs to nobody
+    rows = Rows([vectors], START, np.array([0, 2]), np.array([1, 1]))  # row 1 belongs to nobody
     ((documents, scores),) = best_documents(rows, vectors[1:2], 2, np.ones(2, bool))
     assert scores.tolist() == [0.0, 0.0]
     assert documents.tolist() == [0, 1]
@@ -72,7 +77,49 @@ def test_nothing_allowed_and_nothing_asked():
     assert best_documents(rows, vectors[:0], 5, np.ones(60, bool)) == []
 
 
-def test_zero_vectors_score_zero_and_scores_stay_within_one():
-    rows = Rows([np.array([[0, 0], [1, 0]], np.float32)], np.array([0, 1]), np.array([1, 1]))
-    query = np.array([1.0000001, 0], np.float32)
+def scattered(rng, blocks):
+    """The same documents, their rows in another order and with addresses left out between blocks."""
+    rows, vectors = make(rng)
+    order = rng.permutation(60)
+    block_of = np.sort(rng.integers(0, blocks, 60))
+    parts, starts, firsts, address = [], [], np.empty(60, np.int64), 0
+    for number in np.unique(block_of):
+        address += 7
+        starts.append(address)
+        members = order[block_of == number]
+        for document in members:
+            firsts[document] = address
+            address += rows.counts[document]
+        parts.append(np.concatenate([vectors[rows.of(np.array([document]))] for document in members]))
+    return Rows(parts, np.array(starts), firsts, rows.counts), rows, vectors
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+def test_where_the_rows_lie_makes_no_difference(blocks, share):
+    rng = np.random.default_rng(blocks)
+    moved, rows, vectors = scattered(rng, blocks)
+    allowed = rng.random(60) < share
+    everywhere = zip(
+        best_documents(moved, vectors[:9], 7, allowed), best_documents(rows, vectors[:9], 7, allowed), strict=True
+    )
+    for (documents, scores), (expected, expected_scores) in everywhere:
+        assert documents.tolist() == expected.tolist()
+        np.testing.assert_array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize("damage", [np.nan, np.inf, 1e20])
+@pytest.mark.parametrize("k", [1, 59, 60])
+def test_a_damaged_vector_anywhere_is_noticed(damage, k):
+    rows, vectors = make(np.random.default_rng(0))
+    vectors[17, 3] = damage * np.sign(vectors[0, 3])
+    with pytest.raises(CorruptCollection, match="nearfield check"):
+        best_documents(rows, vectors[:1], k, np.ones(60, bool))
+
+
+def test_zero_vectors_score_zero():
+    rows = Rows([np.array([[0, 0], [1, 0]], np.float32)], START, np.array([0, 1]), np.array([1, 1]))
+    query = np.array([1, 0], np.float32)
     assert document_scores(rows, query, np.array([0, 1])).tolist() == [0.0, 1.0]
+    ((documents, scores),) = best_documents(rows, query[np.newaxis] * np.float32(1.0000001), 1, np.ones(2, bool))
+    assert (documents.tolist(), scores.tolist()) == ([1], [1.0])

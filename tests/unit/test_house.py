@@ -19,6 +19,7 @@ ROOMS = [
     "extras",
     "checks",
     "stages",
+    "forks",
     "documents",
     "filters",
     "hits",

@@ -58,8 +58,21 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Bookmark:
+    """How far a long ingestion has come; stored with the batch that it speaks of, so that it is never wrong.
+
+    Args:
+        source: Name of what is read.
+        position: How many documents of it are stored or were passed over.
+    """
+
+    source: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as an engine returns it."""
+    """A document as an engine returns it; `encoded` tells that its vectors are the encoder's, and not given ones."""
 
     key: int
     doc_id: str
@@ -67,6 +80,7 @@ class Stored:
     text: str
     metadata: dict[str, JSON]
     spans: list[Span]
+    encoded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +111,7 @@ class Stats:
         dead_passages: Passages of deleted and replaced documents that still take space.
         dimension: Length of the vectors; None while there are none.
         bytes: Bytes on disk by part.
+        dead_bytes: Of these, what deleted and replaced documents still take.
         index: How vectors are searched: the kind, the recall that was asked for, and that which it has.
         encoder: Name of the encoder.
         generation: Number of committed writes.
@@ -108,6 +123,7 @@ class Stats:
     dead_passages: int
     dimension: int | None
     bytes: dict[str, int]
+    dead_bytes: int
     index: dict[str, Any]
     encoder: str
     generation: int
@@ -197,11 +213,19 @@ class Engine(Protocol):
         """Return a context in which the newest committed state can be read; safe to use from several threads."""
         ...
 
-    def write(self, records: Sequence[Record], *, replace: bool, fingerprint: str | None = None) -> list[str]:
+    def write(
+        self,
+        records: Sequence[Record],
+        *,
+        replace: bool,
+        fingerprint: str | None = None,
+        bookmark: Bookmark | None = None,
+    ) -> list[str]:
         """Store a batch, all or nothing, and return its doc_ids; a document without one is numbered.
 
         When it returns, the batch is on disk and every later view has it. The first batch fixes the dimension, and the
-        first with a `fingerprint` (of the encoder that made its vectors) fixes that.
+        first with a `fingerprint` (of the encoder that made its vectors) fixes that. A `bookmark` takes the place of
+        the one with the same source in the same step, also if there are no records.
 
         Raises:
             Conflict: a doc_id exists and `replace` is false, or the fingerprint or the dimension is another than the
@@ -210,8 +234,30 @@ class Engine(Protocol):
         """
         ...
 
-    def delete(self, doc_ids: Iterable[str]) -> int:
-        """Delete documents and return how many there were; unknown doc_ids are passed over."""
+    def delete(self, which: Iterable[str] | Condition) -> int:
+        """Delete documents, by doc_ids or by a condition on the newest state, and return how many there were.
+
+        Unknown doc_ids are passed over.
+
+        Raises:
+            Locked: another process is writing.
+        """
+        ...
+
+    def bookmark(self, source: str) -> int:
+        """Return how far the ingestion of a source has come; 0 if there is no bookmark."""
+        ...
+
+    def remove_bookmark(self, source: str) -> None:
+        """Forget how far the ingestion of a source has come; doing so without a bookmark is fine."""
+        ...
+
+    def compact(self) -> None:
+        """Free the space of deleted and replaced documents now, on disk and in memory.
+
+        Raises:
+            Locked: another process is writing.
+        """
         ...
 
     def stats(self) -> Stats:

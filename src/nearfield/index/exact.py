@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import CorruptCollection
 
+LONGEST = 1.001
+"""No stored vector is longer, rounding included."""
+
 Float = TypeVar("Float", np.float32, np.float64)
 
 SCORES_AT_ONCE = 16_000_000
@@ -31,15 +34,17 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Vectors and the documents they belong to.
+    """Vectors and the documents they belong to. Rows have addresses; between blocks, addresses may be left out.
 
     Args:
-        blocks: float32 `(rows, d)` each; the rows are numbered through.
-        firsts: int64 `(documents,)`, each document's first row, rising.
-        counts: int64 `(documents,)`, how many rows each document has.
+        blocks: float32 `(rows, d)` each, in the order of their addresses.
+        starts: int64 `(blocks,)`, the address of each block's first row, rising.
+        firsts: int64 `(documents,)`, the address of each document's first row; the others follow it.
+        counts: int64 `(documents,)`, how many rows each document has, at least one.
     """
 
     blocks: Sequence[Vectors]
+    starts: NDArray[np.int64]
     firsts: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -48,22 +53,31 @@ class Rows:
         """Number of rows, dead ones included."""
         return sum(len(block) for block in self.blocks)
 
+    @property
+    def end(self) -> int:
+        """The first address after all rows."""
+        return int(self.starts[-1]) + len(self.blocks[-1]) if self.blocks else 0
+
     def gather(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return a copy of some rows, given in rising order, float32 `(len(rows), d)`."""
+        """Return a copy of some rows, by their addresses, float32 `(len(rows), d)`."""
         if len(self.blocks) == 1:
-            return self.blocks[0][rows]
-        parts, start = [], 0
-        for block in self.blocks:
-            low, high = np.searchsorted(rows, (start, start + len(block)))
-            parts.append(block[rows[low:high] - start])
-            start += len(block)
-        return np.concatenate(parts)
+            only: Vectors = self.blocks[0][rows - self.starts[0]]
+            return only
+        gathered = np.empty((len(rows), self.blocks[0].shape[1] if self.blocks else 0), np.float32)
+        block_of = np.searchsorted(self.starts, rows, side="right") - 1
+        for number in np.unique(block_of):
+            here = block_of == number
+            gathered[here] = self.blocks[number][rows[here] - self.starts[number]]
+        return gathered
 
     def of(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of some documents, given in rising order."""
+        """Return the addresses of some documents' rows."""
         counts = self.counts[documents]
-        starts = np.concatenate(([0], np.cumsum(counts)[:-1])) if len(counts) else counts
-        return np.repeat(self.firsts[documents] - starts, counts) + np.arange(counts.sum())
+        total = int(counts.sum())
+        if total == len(documents):
+            return self.firsts[documents]
+        starts = np.cumsum(counts) - counts
+        return np.repeat(self.firsts[documents] - starts, counts) + np.arange(total)
 
 
 def best_documents(
@@ -84,14 +98,15 @@ def best_documents(
     if not len(documents) or not len(queries):
         return [(documents, np.empty(0)) for _ in queries]
     count = int(rows.counts[documents].sum())
-    wanted = rows.of(documents) if count < rows.total else None
-    gathered = rows.gather(wanted) if wanted is not None and count < GATHER_BELOW * rows.total else None
-    at_once = max(1, SCORES_AT_ONCE // (rows.total if gathered is None else count))
+    wanted = rows.of(documents)
+    gathered = rows.gather(wanted) if count < GATHER_BELOW * rows.total else None
+    in_order = count == rows.end and bool((wanted[1:] > wanted[:-1]).all())
+    at_once = max(1, SCORES_AT_ONCE // (rows.end if gathered is None else count))
     found = []
     for start in range(0, len(queries), at_once):
         chunk = queries[start : start + at_once]
         scores = _scan(rows, chunk) if gathered is None else chunk @ gathered.T
-        if gathered is None and wanted is not None:
+        if gathered is None and not in_order:
             scores = scores[:, wanted]
         by_document = _highest(scores, rows.counts[documents])
         found += [_refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]
@@ -99,15 +114,19 @@ def best_documents(
 
 
 def _scan(rows: Rows, queries: Vectors) -> Vectors:
-    if len(rows.blocks) == 1:
+    """Return the cosine of each query with each row, at the row's address; what lies between blocks is undefined."""
+    if len(rows.blocks) == 1 and rows.starts[0] == 0:
         return queries @ rows.blocks[0].T
-    return np.concatenate([queries @ block.T for block in rows.blocks], axis=1)
+    scores = np.empty((len(queries), rows.end), np.float32)
+    for block, start in zip(rows.blocks, rows.starts.tolist(), strict=True):
+        scores[:, start : start + len(block)] = queries @ block.T
+    return scores
 
 
 def _highest(scores: NDArray[Float], counts: NDArray[np.int64]) -> NDArray[Float]:
     if counts.sum() == len(counts):
         return scores
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    starts = np.cumsum(counts) - counts
     highest: NDArray[Float] = np.maximum.reduceat(scores, starts, axis=1)
     return highest
 
@@ -115,16 +134,24 @@ def _highest(scores: NDArray[Float], counts: NDArray[np.int64]) -> NDArray[Float
 def _refine(
     rows: Rows, query: Vectors, documents: NDArray[np.int64], scores: Vectors, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    _check_lengths(scores, query)
     if k < len(scores):
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
         documents = documents[scores >= threshold - ROUNDING]
-    exact = document_scores(rows, query, documents)
-    if not np.isfinite(exact).all():
-        raise CorruptCollection("a stored vector is not finite, though none such is ever written; restore a backup")
+    exact = np.clip(document_scores(rows, query, documents), -1.0, 1.0)
     if k < len(exact):
         kept = exact >= np.partition(exact, len(exact) - k)[len(exact) - k]
         documents, exact = documents[kept], exact[kept]
     return documents, exact
+
+
+def _check_lengths(scores: Vectors, query: Vectors) -> None:
+    limit = LONGEST * float(np.linalg.norm(query.astype(np.float64)))
+    if not (scores.min() >= -limit and scores.max() <= limit):  # which NaN fails, too
+        raise CorruptCollection(
+            "a stored vector is longer than 1 or not finite, though none such is ever written; `nearfield check` names "
+            "the file"
+        )
 
 
 def document_scores(rows: Rows, query: Vectors, documents: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -137,5 +164,5 @@ def document_scores(rows: Rows, query: Vectors, documents: NDArray[np.int64]) ->
     """
     vectors = rows.gather(rows.of(documents)).astype(np.float64)
     scores = np.einsum("ij,j->i", vectors, query.astype(np.float64))
-    highest: NDArray[np.float64] = np.clip(_highest(scores[np.newaxis], rows.counts[documents])[0], -1.0, 1.0)
+    highest: NDArray[np.float64] = _highest(scores[np.newaxis], rows.counts[documents])[0]
     return highest

@@ -1,53 +1,37 @@
-"""BM25 on tantivy (Robertson & Zaragoza 2009; k1 = 1.2, b = 0.75).
+"""BM25 over an index and the documents that are not in it yet (Robertson & Zaragoza 2009; k1 = 1.2, b = 0.75).
 
-The index is derived: a marker beside it says which generation of the collection it holds, and what is missing is
-indexed again from the documents. A term's statistics count deleted documents until their part of the index is merged.
+Both parts are scored with one set of statistics, so that a document's score is the same whichever part it is in: N is
+the number of documents in both, and n that of those that have the term. The mean length is the index's, which stands
+while documents come; where there is no index, it is that of the documents. Deleted documents count in N and n until
+the index is built anew; those in memory do not.
+
+A collection whose documents are all in memory has the scores of plain BM25, with lengths rounded as the index rounds
+them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.errors import CorruptCollection, NearfieldError
-from nearfield.lexical.analysis import VERSION, analyzer, normalised, query_terms
+from nearfield.lexical.analysis import query_terms
+from nearfield.lexical.folders import OpenIndex, told_damage
+from nearfield.lexical.scoring import idf, rounded, saturation
+from nearfield.lexical.tail import Selection
 
 if TYPE_CHECKING:
     import tantivy
 
-HEAP_BYTES = 64_000_000
-WIDEST = 2**63 - 1
+Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Keys and scores, best first or in no order."""
 
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What an index holds: every document below `next_key` that the collection had at `generation`.
-
-    Args:
-        generation: Of the collection when the index was brought up to date.
-        next_key: The key that the next document gets.
-        purged: Deletions up to this generation are out of the index.
-        session: Who wrote that generation. A database that was restored from a backup has another, and the index then
-            speaks of documents that are not there.
-        analysis: Version of the analysis that made its terms.
-    """
-
-    generation: int = 0
-    next_key: int = 1
-    purged: int = 0
-    session: str = ""
-    analysis: int = VERSION
+NOTHING: Found = (np.empty(0, np.int64), np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,177 +49,147 @@ class Allowed:
     mask: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
-class BM25Index:
-    """A folder with a tantivy index from terms to keys of documents."""
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A term of a query, with its statistics.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._marker_file = folder / "marker.json"
-        self._lock = threading.Lock()
-        self._loaded: tuple[Marker, tantivy.Searcher, tantivy.Schema] | None = None
+    Args:
+        text: The term.
+        weight: How often the query has it, times its idf.
+        boost: What its idf among the indexed documents alone must be multiplied by; 0 if none of them has it.
+        places: Of the recent documents that have it.
+        counts: How often each of them has it.
+    """
 
-    def marker(self) -> Marker:
-        """Return what the index on disk holds: nothing, if it is missing or made by another version."""
-        try:
-            marker = Marker(**json.loads(self._marker_file.read_text()))
-            if not all(type(getattr(marker, field.name)).__name__ == field.type for field in fields(Marker)):
-                raise TypeError(f"values of other types in {marker}")
-        except FileNotFoundError:
-            return Marker()
-        except (ValueError, TypeError) as error:
-            raise CorruptCollection(f"{self._marker_file} can't be read ({error}); {self._remedy}") from error
-        there = marker.analysis == VERSION and (self._folder / "meta.json").exists()
-        return marker if there else Marker()
+    text: str
+    weight: float
+    boost: float
+    places: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
-    def update(self, before: Marker, after: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
-        """Index documents, forget others, and record what the index holds; one caller at a time.
 
-        Args:
-            before: What the index holds, as far as it is to be kept; an empty marker makes it anew.
-            after: What it holds afterwards.
-            added: Key and text of the documents from `before.next_key` on.
-            deleted: Keys to take out.
-        """
-        if before.next_key == 1:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        with self._told_failures():
-            self._update(before, added, deleted)
-        self._write_marker(after)
+class BM25:
+    """Searches one state's documents.
 
-    def _update(self, before: Marker, added: Iterable[tuple[int, str]], deleted: Iterable[int]) -> None:
-        import tantivy
+    Args:
+        index: Holds the older of them; None if there is no index.
+        recent: The others.
+        unindexed: Keys of recent documents that the index may have as well, and does not speak for.
+    """
 
-        index = self._open()
-        writer = index.writer(HEAP_BYTES, 1)
-        if before.next_key > 1:
-            # An update that was cut off before its marker was written may have left documents behind.
-            writer.delete_documents_by_query(
-                tantivy.Query.range_query(
-                    index.schema, "key", tantivy.FieldType.Unsigned, lower_bound=before.next_key, upper_bound=WIDEST
-                )
-            )
-        for key in deleted:
-            writer.delete_documents_by_term("key", key)
-        for key, text in added:
-            document = tantivy.Document()
-            document.add_unsigned("key", key)
-            document.add_text("text", normalised(text))
-            writer.add_document(document)
-        writer.commit()
-        writer.wait_merging_threads()
-
-    @contextmanager
-    def _told_failures(self) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:  # which tantivy raises for everything
-            if isinstance(error, NearfieldError):
-                raise
-            if "Permission denied" in str(error) or "Read-only" in str(error):
-                raise NearfieldError(
-                    f"{self._folder} can't be opened ({error}); lexical search needs the right to read and write it, "
-                    "and mode='semantic' does not"
-                ) from error
-            raise CorruptCollection(f"{self._folder} can't be used ({error}); {self._remedy}") from error
+    def __init__(self, index: OpenIndex | None, recent: Selection, unindexed: NDArray[np.int64]) -> None:
+        self._index = index
+        self._recent = recent
+        self._unindexed = unindexed
 
     def search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
         """Return keys and scores of the k best allowed documents and all that tie with the k-th, and the plan.
 
-        Documents without any of the query's terms are never among them.
+        Others may be among them; documents without any of the query's terms never are.
         """
-        with self._told_failures():
-            return self._search(query, k, allowed)
+        counts = Counter(query_terms(query))
+        if not counts or not allowed.count:
+            return *NOTHING, "nothing to search"
+        (keys, scores), plan = NOTHING, ""
+        with told_damage(self._index.folder) if self._index else nullcontext():
+            terms = [self._term(text, count) for text, count in counts.items()]
+            if self._index:
+                (keys, scores), plan = _Indexed(self._index, terms, allowed, self._unindexed).search(k)
+        recent = self._among_recent(terms, k, allowed)
+        if self._recent.count:
+            plan = f"{plan}, and " * bool(plan) + f"all of {self._recent.count} documents in memory"
+        return np.concatenate((keys, recent[0])), np.concatenate((scores, recent[1])), plan
 
-    def _search(self, query: str, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
-        searcher, schema = self._load()
-        parsed = _query(query, schema)
-        if parsed is None or not allowed.count:
-            return np.empty(0, np.int64), np.empty(0), "nothing to search"
-        total = max(searcher.num_docs, 1)
-        limit = k + 16 if allowed.count >= total else int(2.5 * k * total / allowed.count) + 64
+    def _term(self, text: str, count: int) -> _Term:
+        places, counts = self._recent.having(text)
+        indexed = self._index.searcher.doc_freq("text", text) if self._index else 0
+        documents = self._index.marker.documents if self._index else 0
+        weight = idf(indexed + len(places), documents + self._recent.count)
+        boost = count * weight / idf(indexed, documents) if indexed else 0.0
+        return _Term(text, count * weight, boost, places, counts)
+
+    def _among_recent(self, terms: list[_Term], k: int, allowed: Allowed) -> Found:
+        lengths, average = self._recent.lengths, self._average()
+        scores = np.zeros(len(lengths))
+        for term in terms:
+            scores[term.places] += term.weight * saturation(term.counts, lengths[term.places], average)
+        found = np.flatnonzero(scores)
+        found = found[allowed.mask(self._recent.keys[found])]
+        keys, scores = self._recent.keys[found], rounded(scores[found])
+        if len(keys) <= k:
+            return keys, scores
+        enough = scores >= np.partition(scores, -k)[-k]
+        return keys[enough], scores[enough]
+
+    def _average(self) -> float:
+        if self._index:
+            return self._index.marker.average or 1.0
+        return self._recent.tokens / max(self._recent.count, 1) or 1.0
+
+
+class _Indexed:
+    """One search of the index."""
+
+    def __init__(self, index: OpenIndex, terms: list[_Term], allowed: Allowed, unindexed: NDArray[np.int64]) -> None:
+        self._searcher, self._schema = index.searcher, index.schema
+        self._terms = [term for term in terms if term.boost]
+        self._allowed = allowed
+        self._unindexed = unindexed
+
+    def search(self, k: int) -> tuple[Found, str]:
+        query = self._query()
+        if query is None:
+            return NOTHING, "no indexed document has a term of the query"
+        total, count = max(self._searcher.num_docs, 1), self._allowed.count
+        limit = k + 16 if count >= total else int(2.5 * k * total / count) + 64
         # Measured on 100,000 titles: 4 µs for each key that is asked for, 0.4 µs for each document of a wider search.
-        if allowed.count < total and 4 * allowed.count < 0.4 * min(limit, total) + 500:
-            return self._within(searcher, schema, parsed, allowed)
-        return self._widening(searcher, parsed, k, allowed, limit)
+        if count < total and 4 * count < 0.4 * min(limit, total) + 500:
+            return self._within(query), f"the {count} allowed documents by their keys"
+        return self._widening(query, k, limit)
 
-    def _within(
-        self, searcher: tantivy.Searcher, schema: tantivy.Schema, query: tantivy.Query, allowed: Allowed
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+    def _query(self) -> tantivy.Query | None:
+        import tantivy
+
+        clauses = []
+        for term in self._terms:
+            clause = tantivy.Query.term_query(self._schema, "text", term.text, "freq")
+            if term.boost != 1:
+                clause = tantivy.Query.boost_query(clause, term.boost)
+            clauses.append((tantivy.Occur.Should, clause))
+        return tantivy.Query.boolean_query(clauses) if clauses else None
+
+    def _within(self, query: tantivy.Query) -> Found:
         import tantivy
 
         # As alternatives, and not as tantivy's term set, which costs three times as much for a hundred keys.
         keys_allowed = [
-            (tantivy.Occur.Should, tantivy.Query.term_query(schema, "key", key, "basic"))
-            for key in allowed.keys().tolist()
+            (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "key", key, "basic"))
+            for key in self._allowed.keys().tolist()
         ]
         among = tantivy.Query.const_score_query(tantivy.Query.boolean_query(keys_allowed), 0.0)
         both = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
-        keys, scores = self._run(searcher, both, allowed.count)
-        return keys, scores, f"the {allowed.count} allowed documents by their keys"
+        keys, scores = self._run(both, self._allowed.count)
+        kept = self._mask(keys)
+        return keys[kept], scores[kept]
 
-    def _widening(
-        self, searcher: tantivy.Searcher, query: tantivy.Query, k: int, allowed: Allowed, limit: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]:
+    def _widening(self, query: tantivy.Query, k: int, limit: int) -> tuple[Found, str]:
+        total = max(self._searcher.num_docs, 1)
         while True:
-            limit = min(limit, max(searcher.num_docs, 1))
-            keys, scores = self._run(searcher, query, limit)
-            exhausted = len(keys) < limit or limit >= searcher.num_docs
-            kept = allowed.mask(keys)
+            limit = min(limit, total)
+            keys, scores = self._run(query, limit)
+            kept = self._mask(keys)
             # The k-th must lie above the last that was looked at, or others may tie with it.
             enough = kept.sum() >= k and scores[kept][k - 1] > scores[-1]
-            if exhausted or enough:
-                return keys[kept], scores[kept], f"the best {len(keys)} of the index, less those not allowed"
+            if enough or len(keys) < limit or limit >= total:
+                return (keys[kept], scores[kept]), f"the best {len(keys)} of the index, less those not allowed"
             limit *= 4
 
-    @staticmethod
-    def _run(
-        searcher: tantivy.Searcher, query: tantivy.Query, limit: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        hits = searcher.search(query, limit, count=False).hits
+    def _mask(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        mask = self._allowed.mask(keys)
+        return mask & ~np.isin(keys, self._unindexed) if len(self._unindexed) else mask
+
+    def _run(self, query: tantivy.Query, limit: int) -> Found:
+        hits = self._searcher.search(query, limit, count=False).hits
         scores = np.array([score for score, _ in hits], dtype=np.float64)
-        keys = np.array(searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
-        return keys, scores
-
-    def _load(self) -> tuple[tantivy.Searcher, tantivy.Schema]:
-        with self._lock:
-            marker = self.marker()
-            if self._loaded is None or self._loaded[0] != marker:
-                index = self._open()
-                self._loaded = (marker, index.searcher(), index.schema)
-            return self._loaded[1:]
-
-    def _open(self) -> tantivy.Index:
-        import tantivy
-
-        schema = (
-            tantivy.SchemaBuilder()
-            .add_unsigned_field("key", indexed=True, fast=True)
-            .add_text_field("text", tokenizer_name="nearfield", index_option="freq")
-            .build()
-        )
-        self._folder.mkdir(exist_ok=True)
-        index = tantivy.Index(schema, path=str(self._folder))
-        index.register_tokenizer("nearfield", analyzer())
-        return index
-
-    def _write_marker(self, marker: Marker) -> None:
-        temporary = self._marker_file.with_suffix(".new")
-        with temporary.open("w") as file:
-            json.dump(asdict(marker), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._marker_file)
-
-    @property
-    def _remedy(self) -> str:
-        return f"delete the folder {self._folder}, and it is built again from the documents"
-
-
-def _query(text: str, schema: tantivy.Schema) -> tantivy.Query | None:
-    import tantivy
-
-    clauses = []
-    for term, count in Counter(query_terms(text)).items():
-        clause = tantivy.Query.term_query(schema, "text", term, "freq")
-        clauses.append((tantivy.Occur.Should, tantivy.Query.boost_query(clause, count) if count > 1 else clause))
-    return tantivy.Query.boolean_query(clauses) if clauses else None
+        keys = np.array(self._searcher.fast_field_values("key", [address for _, address in hits]), dtype=np.int64)
+        return keys, rounded(scores)

@@ -1,4 +1,4 @@
-"""The SQLite file: its tables, its connections, and the statements on it."""
+"""The SQLite file: its connections, and the statements on its tables (see schema.py)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,28 @@ import json
 import os
 import queue
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nearfield.engine.local import schema
 from nearfield.engine.local.segments import Segment
 from nearfield.engine.protocol import Settings, Span, Stored
 from nearfield.errors import CorruptCollection, MissingDependency, NearfieldError
-
-SCHEMA = """
-CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE state (
-    generation INTEGER NOT NULL,   -- committed writes
-    next_key INTEGER NOT NULL,     -- of the next document
-    next_number INTEGER NOT NULL   -- the least that a document without a doc_id may get
-);
-CREATE TABLE segments (number INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, rows INTEGER NOT NULL);
-CREATE TABLE documents (
-    key INTEGER PRIMARY KEY,
-    doc_id TEXT NOT NULL UNIQUE,
-    first_row INTEGER NOT NULL,
-    n_rows INTEGER NOT NULL,
-    metadata TEXT NOT NULL         -- a JSON object
-);
-CREATE TABLE texts (
-    key INTEGER PRIMARY KEY,
-    title TEXT NOT NULL,
-    text TEXT NOT NULL,
-    spans TEXT                     -- a JSON list of [start, end); NULL for one passage, the whole text
-);
-CREATE TABLE deletions (key INTEGER PRIMARY KEY, generation INTEGER NOT NULL, n_rows INTEGER NOT NULL);
-CREATE INDEX deletions_by_generation ON deletions (generation);
-CREATE TABLE sessions (first_generation INTEGER PRIMARY KEY, token TEXT NOT NULL);
-INSERT INTO state VALUES (0, 1, 0);
-"""
 
 Found = TypeVar("Found")
 
 VARIABLES = 900
 """Values bound to one statement; SQLite's limit was 999 for long."""
 
+
+_UNUSABLE: set[Path] = set()
+"""Files that this process can't open, since it was forked while its parent used them."""
+
+_NEVER_CLOSED: list[sqlite3.Connection] = []
 
 # A full disk, a folder that can't be written, a lock: the file itself is whole.
 _NOT_THE_FILE = {
@@ -63,11 +43,13 @@ _NOT_THE_FILE = {
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The one row of the table `state`."""
+    """The one row of the table `state`; schema.py says what they count."""
 
     generation: int
     next_key: int
     next_number: int
+    next_segment: int
+    history: int
 
 
 class Database:
@@ -80,17 +62,22 @@ class Database:
         self._file = file
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._writer: sqlite3.Connection | None = None
+        self._in_use: list[sqlite3.Connection] = []
         self._closed = False
 
-    def create(self, settings: Settings) -> None:
+    def create(self, settings: Settings, identity: str) -> None:
         """Make the tables in a new file."""
         self._remove_leftovers()
         self._file.touch()
         writer = self.writer()
-        writer.execute("PRAGMA journal_mode = WAL")
-        writer.executescript("BEGIN;" + SCHEMA)
-        write_settings(writer, settings)
-        writer.execute("COMMIT")
+        try:
+            schema.create(writer, identity)
+            write_settings(writer, settings)
+            writer.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise self.failure(error) from error
+        finally:
+            self.let_go()
 
     def _remove_leftovers(self) -> None:
         """Remove what a creation that was cut off left; never a database that holds documents."""
@@ -120,6 +107,7 @@ class Database:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = self._connect()
+        self._in_use.append(connection)
         try:
             connection.execute("BEGIN")
             yield connection
@@ -127,13 +115,19 @@ class Database:
             raise self.failure(error) from error
         finally:
             connection.rollback()
+            self._in_use.remove(connection)
             self._idle.put(connection)
             if self._closed:
                 self._close_idle()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._file in _UNUSABLE:
+            raise NearfieldError(
+                f"{self._file} was in use when this process was forked from another, and can't be used here; fork "
+                "while nobody reads or writes, or start processes by 'spawn'"
+            )
         if not self._file.exists():
-            raise CorruptCollection(f"{self._file} is missing; restore it from a backup")
+            raise CorruptCollection(f"{self._file} is missing; restore it from a snapshot")
         address = f"{self._file.absolute().as_uri()}?{self._access()}"
         connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0)
         try:
@@ -156,16 +150,30 @@ class Database:
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_THE_FILE:
             return NearfieldError(f"{self._file}: {error}; nothing was changed, and what was stored before is whole")
         return CorruptCollection(
-            f"{self._file} can't be read as a collection's database ({error}); restore it from a backup"
+            f"{self._file} can't be read as a collection's database ({error}); restore it from a snapshot"
         )
 
-    def close(self) -> None:
-        """Close every connection; those that are in use close when they come back."""
-        self._closed = True
+    def let_go(self) -> None:
+        """Close the connections that are not in use; they are opened again when needed."""
         self._close_idle()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def abandon(self) -> None:
+        """Forget the connections, in a child process: closing them there would release locks that are not its own.
+
+        If the parent was reading or writing at the fork, SQLite's notes of its locks are wrong in the child for good,
+        and the file can't be opened there.
+        """
+        if self._in_use:
+            _UNUSABLE.add(self._file)
+            _NEVER_CLOSED.extend(self._in_use)
+
+    def close(self) -> None:
+        """Close every connection; those that are in use close when they come back."""
+        self._closed = True
+        self.let_go()
 
     def _close_idle(self) -> None:
         while True:
@@ -177,15 +185,17 @@ class Database:
 
 def counters(connection: sqlite3.Connection) -> Counters:
     """Return the counters of the transaction's state."""
-    return Counters(*connection.execute("SELECT generation, next_key, next_number FROM state").fetchone())
+    names = ", ".join(field.name for field in fields(Counters))
+    row = connection.execute(f"SELECT {names} FROM state").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("the table 'state' is empty")
+    return Counters(*row)
 
 
 def write_counters(connection: sqlite3.Connection, counters: Counters) -> None:
     """Replace the counters."""
-    connection.execute(
-        "UPDATE state SET generation = ?, next_key = ?, next_number = ?",
-        (counters.generation, counters.next_key, counters.next_number),
-    )
+    values = asdict(counters)
+    connection.execute(f"UPDATE state SET {', '.join(f'{name} = :{name}' for name in values)}", values)
 
 
 def begin_session(connection: sqlite3.Connection, first_generation: int, token: str) -> None:
@@ -219,7 +229,8 @@ def write_settings(connection: sqlite3.Connection, settings: Settings) -> None:
 
 def segments(connection: sqlite3.Connection) -> list[Segment]:
     """Return the segments of the transaction's state, by their rows."""
-    return [Segment(*row) for row in connection.execute("SELECT number, first_row, rows FROM segments ORDER BY number")]
+    rows = connection.execute("SELECT number, first_row, rows FROM segments ORDER BY first_row")
+    return [Segment(*row) for row in rows]
 
 
 def select_in(connection: sqlite3.Connection, statement: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
@@ -241,10 +252,22 @@ def doc_ids_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[str]
 
 
 def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:
-    """Return the document of each key."""
-    statement = "SELECT key, doc_id, title, text, metadata, spans FROM documents JOIN texts USING (key) WHERE key IN"
-    found = {row[0]: _stored(*row) for row in select_in(connection, statement, keys)}
+    """Return the document of each key.
+
+    Raises:
+        CorruptCollection: a document is not what was written.
+    """
+    statement = (
+        "SELECT key, doc_id, title, text, metadata, spans, encoded, text_sum FROM documents JOIN texts USING (key) "
+        "WHERE key IN"
+    )
+    found = {row[0]: _stored(connection, *row) for row in select_in(connection, statement, keys)}
     return _each(found, keys)
+
+
+def text_sum(key: int, doc_id: str, title: str, text: str, metadata: str, spans: str | None) -> int:
+    """Return the CRC-32 of a document's row in `documents` and `texts`, its place in the segments apart."""
+    return zlib.crc32(f"{key}\0{doc_id}\0{title}\0{text}\0{metadata}\0{spans or ''}".encode())
 
 
 def _each(found: dict[int, Found], keys: Sequence[int]) -> list[Found]:
@@ -254,6 +277,22 @@ def _each(found: dict[int, Found], keys: Sequence[int]) -> list[Found]:
     return [found[key] for key in keys]
 
 
-def _stored(key: int, doc_id: str, title: str, text: str, metadata: str, spans: str | None) -> Stored:
+def _stored(
+    connection: sqlite3.Connection,
+    key: int,
+    doc_id: str,
+    title: str,
+    text: str,
+    metadata: str,
+    spans: str | None,
+    encoded: int,
+    known_sum: int,
+) -> Stored:
+    if text_sum(key, doc_id, title, text, metadata, spans) != known_sum:
+        (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+        raise CorruptCollection(
+            f"{file}: document {doc_id!r} is not what was written (its checksum differs); restore it from a snapshot, "
+            "or see `nearfield repair`"
+        )
     parsed: list[Span] = [(0, len(text))] if spans is None else [(start, end) for start, end in json.loads(spans)]
-    return Stored(key, doc_id, title, text, json.loads(metadata), parsed)
+    return Stored(key, doc_id, title, text, json.loads(metadata), parsed, bool(encoded))

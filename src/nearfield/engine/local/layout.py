@@ -4,8 +4,11 @@ manifest.json        the format and its version; written last, so that a folder 
 documents.sqlite     documents, metadata, passages, and how many vectors are committed: the truth
 vectors/000000.vec   vectors, append-only (see segments.py)
 lexical/             the BM25 index, derived
+columns/             what a process holds of the documents in memory, derived: so that opening is quick
 writer.lock          held by the process that writes
 lexical.lock         held by the process that brings the BM25 index up to date
+
+docs/formats.md describes them.
 """
 
 from __future__ import annotations
@@ -15,10 +18,19 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput, NotFound
+from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput
+from nearfield.stages import stage
 
 FORMAT = "nearfield"
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The format's version, and the collection's identity (32 hexadecimal digits; version 1 had none)."""
+
+    version: int
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,11 @@ class Layout:
         return self.root / "lexical"
 
     @property
+    def columns(self) -> Path:
+        """The folder of the saved columns."""
+        return self.root / "columns"
+
+    @property
     def writer_lock(self) -> Path:
         """The file that the writing process locks."""
         return self.root / "writer.lock"
@@ -63,6 +80,7 @@ class Layout:
             "documents": sum(_size(file) for file in self.root.glob("documents.sqlite*")),
             "vectors": sum(_size(file) for file in self.vectors.glob("*")),
             "lexical": sum(_size(file) for file in self.lexical.rglob("*")),
+            "columns": sum(_size(file) for file in self.columns.rglob("*")),
         }
 
 
@@ -73,8 +91,8 @@ def _size(file: Path) -> int:
         return 0
 
 
-def check_exists(layout: Layout) -> bool:
-    """Return whether the folder is a collection of this format; False if it is absent or empty.
+def read_manifest(layout: Layout) -> Manifest | None:
+    """Return the manifest of a collection; None if the folder is absent or empty.
 
     Raises:
         InvalidInput: there is something else at the path.
@@ -82,7 +100,7 @@ def check_exists(layout: Layout) -> bool:
         CorruptCollection: the manifest can't be read.
     """
     if not layout.root.exists():
-        return False
+        return None
     if not layout.root.is_dir():
         raise InvalidInput(f"{layout.root} is a file; a collection is a folder")
     if not layout.manifest.exists():
@@ -92,23 +110,24 @@ def check_exists(layout: Layout) -> bool:
                 f"{layout.root} is not a collection: it has no manifest.json, but {sorted(strangers)[0]!r} and "
                 f"{len(strangers) - 1} more; choose an empty or a new folder"
             )
-        return False
-    _check_manifest(layout.manifest)
-    return True
+        return None
+    return _parse_manifest(layout.manifest)
 
 
 def _ours(layout: Layout, file: Path) -> bool:
     """Whether a creation that was cut off before its manifest may have left the file."""
-    known = (layout.vectors, layout.lexical, layout.writer_lock, layout.lexical_lock)
+    known = (layout.vectors, layout.lexical, layout.columns, layout.writer_lock, layout.lexical_lock)
     return file in known or file.name.startswith((layout.database.name, layout.manifest.name))
 
 
-def _check_manifest(manifest: Path) -> None:
+def _parse_manifest(manifest: Path) -> Manifest:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        name, version = content["format"], content["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptCollection(f"{manifest} is no manifest ({error!r}); restore it from a backup") from error
+        name, version, identity = content["format"], content["version"], content.get("id", "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptCollection(
+            f"{manifest} is no manifest ({error!r}); `nearfield repair` makes it again from the other files"
+        ) from error
     if name != FORMAT:
         raise InvalidInput(f"{manifest} names the format {name!r}, not {FORMAT!r}; this is not a collection")
     if not isinstance(version, int) or version > VERSION:
@@ -116,17 +135,24 @@ def _check_manifest(manifest: Path) -> None:
             f"{manifest.parent} has format version {version}, and this nearfield reads up to {VERSION}; install a "
             "newer nearfield"
         )
+    return Manifest(version, str(identity))
 
 
-def write_manifest(layout: Layout) -> None:
+def write_manifest(layout: Layout, identity: str) -> None:
     """Make the folder a collection."""
-    temporary = layout.manifest.with_suffix(".json.new")
+    with stage("write manifest"):
+        write_durably(layout.manifest, {"format": FORMAT, "version": VERSION, "id": identity})
+
+
+def write_durably(path: Path, content: object) -> None:
+    """Replace a file by JSON in one step: whatever happens, it holds either the old content or the new."""
+    temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, "version": VERSION}, file)
+        json.dump(content, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(layout.manifest)
-    sync_folder(layout.root)
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -136,9 +162,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def require(layout: Layout) -> None:
-    """Raise NotFound unless the folder is a collection."""
-    if not check_exists(layout):
-        raise NotFound(f"there is no collection at {layout.root}; create one with nearfield.open or `nearfield add`")

@@ -1,80 +1,353 @@
 """Keeps the BM25 index in step with the documents.
 
-A process that needs the index and finds documents missing from it adds them from the database, whichever process wrote
-them. Documents deleted since stay in the index for a while: a search passes over what is not in its state, so that a
-state read a moment before a deletion still finds its documents.
+Documents that the index lacks are searched in memory, as long as they are few; then a process that needs them adds
+them to the index, whichever process wrote them. The writer does so first, if it writes for long. Documents deleted
+since stay in the index: a search passes over what is not in its state, and once they are a quarter of the index, it is
+built anew beside the old one.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
-from nearfield.engine.local.database import Database, session_of
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.engine.local.database import Database, select_in, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import State
-from nearfield.errors import NearfieldError
-from nearfield.lexical.bm25 import BM25Index, Marker
+from nearfield.errors import CorruptCollection, Locked, NearfieldError
+from nearfield.lexical.bm25 import BM25
+from nearfield.lexical.folders import IndexFolders
+from nearfield.lexical.marker import NONE, Marker
+from nearfield.lexical.tail import Selection, Tail
 
 WAIT_SECONDS = 60.0
 """How long to wait for another process that is updating the index."""
 
+TAIL = 2_000
+"""Documents that may be searched in memory; bringing the index up to date costs as much as analysing them."""
+
+TAIL_TERMS = 200_000
+"""Terms that they may have in all, repetitions included; a tenth of a second's work."""
+
+DRIFT = 0.1
+"""By how much the mean length may differ from the index's, relative to it, until the index is brought up to date."""
+
+LAG = 20_000
+"""Documents that may be missing from the index before a writer brings it up to date at once."""
+
+PAUSE_SECONDS = 1.0
+"""Between a writer's updates of fewer documents, so that adding many is not slowed."""
+
+STEP = 10_000
+"""Documents in one step of building the index anew."""
+
+DEAD_SHARE = 0.25
+DEAD_LEAST = 1_000
+"""Deleted documents, as a share of the index and in number, above which it is built anew."""
+
 
 class LexicalKeeper:
-    """Gives the BM25 index of a collection, with every document of a state in it."""
+    """Searches a collection's words, and keeps the index for that."""
 
     def __init__(self, layout: Layout, database: Database) -> None:
         self._database = database
-        self._index = BM25Index(layout.lexical)
+        self._folders = IndexFolders(layout.lexical)
         self._lock_file = layout.lexical_lock
         self._updating = threading.Lock()
+        self._gathering = threading.Lock()
+        self._tail = Tail()
+        self._last: tuple[int, Marker, BM25] | None = None
+        self._due = time.monotonic() + PAUSE_SECONDS
+        self._stepped_at: int | None = None
 
-    def index(self, state: State, connection: sqlite3.Connection, tolerated: int = 0) -> BM25Index:
-        """Return the index after adding what it lacks, unless that is no more than `tolerated` documents.
+    # -- searching -----------------------------------------------------------------------------------------------------
+
+    def index(self, state: State, connection: sqlite3.Connection) -> BM25:
+        """Return what searches a state, every document of it; the index is brought up to date if it lacks too many.
 
         Raises:
             Locked: another process is updating the index, and did not finish within a minute.
-            CorruptCollection: the index can't be read.
-            NearfieldError: the index lacks documents, and its folder can't be written.
+            CorruptCollection: the index is damaged.
+            NearfieldError: the index lacks too many documents, and its folder can't be written.
         """
-        if not self._lacks(state, connection, tolerated):
-            return self._index
+        with _told_failures():
+            found = self._searching(state, connection)
+            if found is None:
+                with self._locked(WAIT_SECONDS):
+                    found = self._searching(state, connection)
+                    if found is None:
+                        self._update(state, connection)
+            return found or self._searching_all(state, connection)
+
+    def _searching(self, state: State, connection: sqlite3.Connection) -> BM25 | None:
+        """Return what searches a state; None if the index lacks too many documents for that."""
+        marker = self._folders.marker()
+        last = self._last
+        if last is not None and last[0] == state.generation and last[1] is marker:
+            return last[2]
+        known = self._known(marker, state, connection)
+        with self._gathering:
+            found = self._in_memory(known, state, connection) or self._combined(known, state, connection)
+        if found is not None:
+            self._last = (state.generation, marker, found)
+        return found
+
+    def _in_memory(self, marker: Marker, state: State, connection: sqlite3.Connection) -> BM25 | None:
+        """Return what searches all documents in memory; None if they are many, or the index holds the same."""
+        few = state.count <= TAIL and state.count * marker.average <= TAIL_TERMS
+        same = marker.documents == state.count and not _dead(marker, state)
+        if not few or (same and marker.folder):
+            return None
+        recent = self._selected(state.keys[state.live], connection, TAIL_TERMS)
+        return None if recent is None else BM25(None, recent, _no_keys())
+
+    def _combined(
+        self, marker: Marker, state: State, connection: sqlite3.Connection, *, limited: bool = True
+    ) -> BM25 | None:
+        """Return what searches the index, and in memory what it lacks; None if that is too much."""
+        lacking = state.keys[np.searchsorted(state.keys, marker.next_key) :]
+        lacking = lacking[state.live[len(state.keys) - len(lacking) :]]
+        if limited and len(lacking) > TAIL:
+            return None
+        unindexed = self._passed_over(marker, state)
+        recent = self._selected(np.concatenate((unindexed, lacking)), connection, TAIL_TERMS if limited else None)
+        if recent is None or (limited and _drifted(marker, recent)):
+            return None
+        if not marker.folder:
+            return BM25(None, recent, unindexed)
+        index = self._folders.open(marker)
+        return None if index is None else BM25(index, recent, unindexed)
+
+    def _searching_all(self, state: State, connection: sqlite3.Connection) -> BM25:
+        """Return what searches a state, however many of its documents the index lacks."""
+        while True:  # until the index is not replaced between reading the marker and opening the folder
+            with self._gathering:
+                marker = self._known(self._folders.marker(), state, connection)
+                found = self._combined(marker, state, connection, limited=False)
+            if found is not None:
+                return found
+
+    def _passed_over(self, marker: Marker, state: State) -> NDArray[np.int64]:
+        """Return the keys of documents that an older state still has, and a newer index may have left out."""
+        if marker.generation <= state.generation:
+            return _no_keys()
+        with self._database.reading() as newest:
+            rows = newest.execute("SELECT key FROM documents WHERE key < ?", (marker.next_key,)).fetchall()
+        there = np.array(rows, dtype=np.int64).reshape(-1)
+        older = state.keys[state.live & (state.keys < marker.next_key)]
+        return older[~np.isin(older, there)]
+
+    def _selected(self, keys: NDArray[np.int64], connection: sqlite3.Connection, limit: int | None) -> Selection | None:
+        """Return documents, analysed; None if they have more than `limit` terms."""
+        if len(self._tail) > 4 * TAIL or self._tail.tokens > 4 * TAIL_TERMS:
+            self._tail = Tail()  # most of it is in the index by now, or deleted
+        places = self._tail.places(keys)
+        unknown = keys[places < 0]
+        room = None if limit is None else limit - int(self._tail.lengths[places[places >= 0]].sum())
+        if len(unknown):
+            statement = "SELECT key, title || char(10) || text FROM texts WHERE key IN"
+            if not self._tail.add(select_in(connection, statement, unknown.tolist()), room):
+                return None
+            if (self._tail.places(unknown) < 0).any():
+                raise sqlite3.DatabaseError("documents are missing from the table 'texts'")
+        elif room is not None and room < 0:
+            return None
+        return Selection(self._tail, keys)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def follow(self, state: State, connection: sqlite3.Connection) -> None:
+        """Do a bounded part of what the index needs, if it is time; a writer calls this after each write.
+
+        Raises:
+            CorruptCollection: the index is damaged.
+            NearfieldError: its folder can't be written.
+        """
+        missing = state.next_key - self._folders.marker().next_key
+        rebuilding = self._stepped_at is not None and state.next_key - self._stepped_at > STEP // 5
+        if missing <= LAG and not rebuilding and time.monotonic() < self._due:
+            return
         try:
-            with self._updating, FileLock(self._lock_file, WAIT_SECONDS):
-                if self._lacks(state, connection, tolerated):
+            with _told_failures(), suppress(Locked), self._locked(0.0):  # whoever holds it is at the same work
+                self._step_if_rotten(state, connection)
+                marker = self._held(state, connection)
+                if self._is_much(marker, state, connection):
                     self._update(state, connection)
-        except OSError as error:
-            raise NearfieldError(
-                f"the BM25 index lacks the newest documents, and can't be written: {error}; let a process that may "
-                "write open the collection once, or search with mode='semantic'"
-            ) from error
-        return self._index
+        finally:
+            self._due = time.monotonic() + PAUSE_SECONDS
 
-    def _lacks(self, state: State, connection: sqlite3.Connection, tolerated: int) -> bool:
-        return self._held(connection, state).next_key + tolerated < state.next_key
+    def settle(self, state: State, connection: sqlite3.Connection) -> None:
+        """Bring the index up to date; who has written calls this before it closes.
 
-    def _held(self, connection: sqlite3.Connection, state: State) -> Marker:
-        """Return what the index holds of this database's documents: nothing, if it was made from another."""
-        marker = self._index.marker()
+        Raises:
+            Locked: another process is updating the index, and did not finish within a minute.
+            CorruptCollection: the index is damaged.
+            NearfieldError: its folder can't be written.
+        """
+        with _told_failures(), self._locked(WAIT_SECONDS):
+            self._step_if_rotten(state, connection)
+            marker = self._held(state, connection)
+            if marker.next_key < state.next_key or (state.count <= TAIL and _dead(marker, state)):
+                self._update(state, connection)
+
+    def compact(self, state: State, connection: sqlite3.Connection) -> None:
+        """Bring the index up to date, without the documents that were deleted; raises what `settle` raises."""
+        with _told_failures(), self._locked(WAIT_SECONDS):
+            marker = self._held(state, connection)
+            if marker.next_key < state.next_key or _dead(marker, state):
+                self._build(state, connection)
+
+    def rebuild(self, state: State, connection: sqlite3.Connection) -> None:
+        """Build the index anew, whatever is there, damaged or not; raises what `settle` raises."""
+        with _told_failures(), self._locked(WAIT_SECONDS):
+            self._build(state, connection)
+
+    def _build(self, state: State, connection: sqlite3.Connection) -> None:
+        after = self._after(state, connection)
+        self._folders.publish(self._folders.extend(NONE, after, _texts(connection, 1, state.next_key)))
+        self._stepped_at = None
+
+    def _update(self, state: State, connection: sqlite3.Connection) -> None:
+        marker = self._held(state, connection)
+        if marker.generation > state.generation:
+            return  # a later state has been indexed meanwhile
+        if not marker.folder or (state.count <= TAIL and _dead(marker, state)):
+            self._build(state, connection)
+        elif marker.next_key < state.next_key:
+            texts = _texts(connection, marker.next_key, state.next_key)
+            self._folders.swap(self._folders.extend(marker, self._after(state, connection), texts))
+
+    def _step_if_rotten(self, state: State, connection: sqlite3.Connection) -> None:
+        """Take the next step of building the index anew, if too much of it is dead."""
+        marker = self._held(state, connection)
+        dead = _dead(marker, state)
+        if dead < DEAD_LEAST or dead <= DEAD_SHARE * marker.documents:
+            self._stepped_at = None
+            return
+        building = self._known(self._folders.building(), state, connection)
+        row = connection.execute(
+            "SELECT key FROM documents WHERE key >= ? ORDER BY key LIMIT 1 OFFSET ?", (building.next_key, STEP)
+        ).fetchone()
+        after = self._after(state, connection)
+        after = replace(after, next_key=row[0]) if row else after
+        built = self._folders.extend(building, after, _texts(connection, building.next_key, after.next_key))
+        if row:
+            self._folders.keep_building(built)
+            self._stepped_at = state.next_key
+        else:
+            self._folders.publish(built)
+            self._stepped_at = None
+
+    @staticmethod
+    def _after(state: State, connection: sqlite3.Connection) -> Marker:
+        session = session_of(connection, state.generation)
+        return Marker(generation=state.generation, next_key=state.next_key, session=session)
+
+    def _is_much(self, marker: Marker, state: State, connection: sqlite3.Connection) -> bool:
+        """Whether documents are missing that it would take a search long to analyse."""
+        missing = state.next_key - marker.next_key
+        if 0 < missing <= TAIL // 2:
+            (characters,) = connection.execute(
+                "SELECT total(length(title) + length(text)) FROM texts WHERE key >= ?", (marker.next_key,)
+            ).fetchone()
+            return bool(characters > 3 * TAIL_TERMS)
+        return missing > 0
+
+    def _held(self, state: State, connection: sqlite3.Connection) -> Marker:
+        return self._known(self._folders.marker(), state, connection)
+
+    def _known(self, marker: Marker, state: State, connection: sqlite3.Connection) -> Marker:
+        """Return what an index holds of this database's documents: nothing, if it was made from another."""
         if marker.generation <= state.generation:
             known = session_of(connection, marker.generation) == marker.session
         else:
             # Another process has written since this state was read; then the newest state knows the index.
             with self._database.reading() as newest:
                 known = session_of(newest, marker.generation) == marker.session
-        return marker if known else Marker()
+        return marker if known else NONE
 
-    def _update(self, state: State, connection: sqlite3.Connection) -> None:
-        before = self._held(connection, state)
-        added = connection.execute(
-            "SELECT key, title || char(10) || text FROM texts WHERE key >= ? ORDER BY key", (before.next_key,)
-        )
-        # Only what was deleted before the last update: no state that old is still being read.
-        deleted = connection.execute(
-            "SELECT key FROM deletions WHERE generation > ? AND generation <= ? AND key < ?",
-            (before.purged, before.generation, before.next_key),
-        )
-        session = session_of(connection, state.generation)
-        after = Marker(state.generation, state.next_key, purged=before.generation, session=session)
-        self._index.update(before, after, added, (key for (key,) in deleted))
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[None]:
+        with self._updating, FileLock(self._lock_file, seconds):
+            yield
+
+    @staticmethod
+    def purged() -> int:
+        """Return up to which generation the index has no use for deletions on record: it never asks for them."""
+        return sys.maxsize
+
+    # -- checking ------------------------------------------------------------------------------------------------------
+
+    def verify(self, state: State, connection: sqlite3.Connection) -> list[tuple[Path, str]]:
+        """Return what is wrong with the index: the file or folder, and what; an index that is not there is fine."""
+        while True:
+            try:
+                marker = self._held(state, connection)
+            except CorruptCollection as error:
+                return [(self._folders.marker_file, str(error))]
+            found = self._damage(marker, state) if marker.folder else []
+            if self._held(state, connection) == marker:
+                return found
+
+    def _damage(self, marker: Marker, state: State) -> list[tuple[Path, str]]:
+        folder = self._folders.root / marker.folder
+        found = [(folder / name, what) for name, what in self._folders.damage(marker)]
+        if found:
+            return found
+        try:
+            index = self._folders.open(marker)
+            keys = _no_keys() if index is None else index.keys()
+        except CorruptCollection as error:
+            return [(folder, str(error))]
+        expected = state.keys[state.live & (state.keys < marker.next_key)]
+        expected = expected[~np.isin(expected, self._passed_over(marker, state))]
+        problems = {
+            "documents are missing from it": int((~np.isin(expected, keys)).sum()),
+            "documents are in it twice": int((np.diff(keys) == 0).sum()),
+            "documents in it were never added": int(((keys >= marker.next_key) | (keys < 1)).sum()),
+        }
+        return [(folder, f"{count} {what}") for what, count in problems.items() if count]
+
+
+def _dead(marker: Marker, state: State) -> int:
+    """Return how many documents of the index are deleted."""
+    before = int(np.searchsorted(state.keys, marker.next_key))
+    return marker.documents - int(np.count_nonzero(state.live[:before]))
+
+
+def _drifted(marker: Marker, recent: Selection) -> bool:
+    """Whether recent documents move the mean length too far from the index's."""
+    tokens = marker.average * marker.documents
+    mean = (tokens + recent.tokens) / max(marker.documents + recent.count, 1)
+    return marker.documents > 0 and abs(mean - marker.average) > DRIFT * marker.average
+
+
+def _texts(connection: sqlite3.Connection, first: int, end: int) -> Iterator[tuple[int, str]]:
+    return connection.execute(
+        "SELECT key, title || char(10) || text FROM texts WHERE key >= ? AND key < ? ORDER BY key", (first, end)
+    )
+
+
+@contextmanager
+def _told_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NearfieldError(
+            f"the BM25 index lacks the newest documents, and can't be written: {error}; let a process that may write "
+            "open the collection once, or search with mode='semantic'"
+        ) from error
+
+
+def _no_keys() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)

@@ -1,99 +1,198 @@
 """Vectors on disk: append-only files, mapped into memory.
 
 A segment is a header of 64 bytes and rows of float32, little-endian. How many rows are committed is recorded in the
-database; bytes beyond them belong to a write that was cut off, and are overwritten by the next.
+database; bytes beyond them belong to a write that was cut off, and are overwritten by the next. docs/formats.md
+describes the header.
 
-    header: b"NEARFVEC", version (uint32), dimension (uint32), zeros
+Rows have addresses. A segment covers those from its first row on, in whole slots of `SLOT`; the rows of one document
+lie side by side in one segment.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.layout import sync_folder
 from nearfield.errors import CorruptCollection
+from nearfield.stages import stage
 
 MAGIC = b"NEARFVEC"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
-CAPACITY = 2**20
-"""Rows a segment takes before the next is begun."""
+SLOT = 2**16
+"""Rows that a segment takes before the next is begun, unless one document has more."""
+
+_FIELDS = struct.Struct("<8sIIQ16s")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment's number, its first row among all rows, and how many rows are committed."""
+    """A segment's number (never used again), the address of its first row, and how many rows are committed."""
 
     number: int
     first_row: int
     rows: int
 
+    @property
+    def end(self) -> int:
+        """The first address after its rows."""
+        return self.first_row + self.rows
 
-def segment_file(folder: Path, number: int) -> Path:
-    """Return the file of a segment."""
-    return folder / f"{number:06d}.vec"
+    @property
+    def slots(self) -> range:
+        """The slots that it covers."""
+        return range(self.first_row // SLOT, -(-max(self.end, self.first_row + 1) // SLOT))
 
 
-def map_segment(folder: Path, segment: Segment, dimension: int) -> Vectors:
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where segments lie, and which collection they belong to.
+
+    Args:
+        path: The folder.
+        identity: The collection's, 16 bytes; a segment of another collection is refused.
+    """
+
+    path: Path
+    identity: bytes
+
+    def file(self, number: int) -> Path:
+        """Return the file of a segment."""
+        return self.path / f"{number:06d}.vec"
+
+
+class SegmentMissing(CorruptCollection):
+    """A segment's file is not there: it was dropped since, or it is lost."""
+
+
+def map_segment(folder: Folder, segment: Segment, dimension: int) -> Vectors:
     """Return a segment's committed rows, read-only float32 `(rows, dimension)`, mapped from the file.
 
     Raises:
-        CorruptCollection: the file is missing, too short, or not a segment of this dimension.
+        SegmentMissing: there is no such file.
+        CorruptCollection: the file is too short, or not this segment of this collection.
     """
-    file = segment_file(folder, segment.number)
+    file = folder.file(segment.number)
     try:
         with file.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
             size = stream.seek(0, os.SEEK_END)
     except FileNotFoundError:
-        raise CorruptCollection(f"{file} is missing; restore it from a backup") from None
-    if header != _header(dimension):
-        raise CorruptCollection(f"{file} is not a segment of {dimension}-dimensional vectors; restore it from a backup")
+        raise SegmentMissing(f"{file} is missing; restore it from a snapshot") from None
+    check_header(folder, file, header, segment.number, dimension)
     needed = HEADER_BYTES + segment.rows * dimension * 4
     if size < needed:
-        raise CorruptCollection(f"{file} has {size} bytes of at least {needed}; restore it from a backup")
+        raise CorruptCollection(
+            f"{file} has {size} bytes of at least {needed}; restore it from a snapshot, or see `nearfield repair`"
+        )
     mapped = np.memmap(file, dtype="<f4", mode="r", offset=HEADER_BYTES, shape=(segment.rows, dimension))
     return np.asarray(mapped)  # a plain array over the same memory: its slices cost less than a memmap's
 
 
-def append(folder: Path, segments: list[Segment], vectors: Vectors) -> list[Segment]:
-    """Append rows durably, and return the segments that changed, as they are now.
+def read_rows(folder: Folder, segment: Segment, first: int, dimension: int) -> Vectors:
+    """Return a copy of a segment's committed rows from one on, float32 `(segment.rows - first, dimension)`.
 
-    Nothing counts as written until the caller commits the returned segments to the database.
+    Raises:
+        SegmentMissing: there is no such file.
+        CorruptCollection: the file is too short.
     """
-    changed = []
-    last = segments[-1] if segments else Segment(0, 0, 0)
-    while len(vectors):
-        if last.rows == CAPACITY:
-            last = Segment(last.number + 1, last.first_row + last.rows, 0)
-        part, vectors = vectors[: CAPACITY - last.rows], vectors[CAPACITY - last.rows :]
-        _write(folder, last, part)
-        last = Segment(last.number, last.first_row, last.rows + len(part))
-        changed.append(last)
-    return changed
+    file = folder.file(segment.number)
+    try:
+        offset = HEADER_BYTES + first * dimension * 4
+        rows = np.fromfile(file, dtype="<f4", count=(segment.rows - first) * dimension, offset=offset)
+    except FileNotFoundError:
+        raise SegmentMissing(f"{file} is missing; restore it from a snapshot") from None
+    if len(rows) < (segment.rows - first) * dimension:
+        raise CorruptCollection(f"{file} ends before its row {segment.rows}; restore it from a snapshot")
+    return rows.reshape(-1, dimension)
 
 
-def _write(folder: Path, segment: Segment, vectors: Vectors) -> None:
-    file = segment_file(folder, segment.number)
+def check_header(folder: Folder, file: Path, header: bytes, number: int, dimension: int) -> None:
+    """Raise CorruptCollection unless a header is that of the segment."""
+    if header == (MAGIC + struct.pack("<II", 1, dimension)).ljust(HEADER_BYTES, b"\0"):
+        return  # format version 1 named neither the collection nor the segment
+    if header != _header(folder, number, dimension):
+        raise CorruptCollection(
+            f"{file} does not begin as segment {number} of {dimension}-dimensional vectors of this collection; it is "
+            "damaged, or the file of another segment or collection; restore it from a snapshot"
+        )
+
+
+def place(segments: Sequence[Segment], counts: NDArray[np.int64], next_number: int) -> list[tuple[Segment, int]]:
+    """Return where documents go: the segments to append to, as they will be, and how many documents each gets.
+
+    Args:
+        segments: All that there are.
+        counts: int64 `(documents,)`, rows of each document.
+        next_number: The number of the next new segment; the newest segment takes rows as long as it has one less.
+    """
+    placed: list[tuple[Segment, int]] = []
+    known = list(segments)
+    last = max(known, key=lambda segment: segment.number, default=None)
+    if last is not None and (last.number != next_number - 1 or last.rows >= SLOT):
+        last = None
+    ends = np.cumsum(counts)
+    done = 0
+    while done < len(counts):
+        before = int(ends[done - 1]) if done else 0
+        if last is None:
+            last = Segment(next_number, _free_address(known, int(counts[done])), 0)
+            next_number += 1
+        room = max(SLOT, int(counts[done]) if not last.rows else 0) - last.rows
+        fits = int(np.searchsorted(ends, before + room, side="right")) - done
+        if fits:
+            last = replace(last, rows=last.rows + int(ends[done + fits - 1]) - before)
+            placed.append((last, fits))
+            known = [segment for segment in known if segment.number != last.number] + [last]
+            done += fits
+        last = None
+    return placed
+
+
+def _free_address(segments: Sequence[Segment], rows: int) -> int:
+    """Return the least address from which enough slots are free."""
+    taken = {slot for segment in segments for slot in segment.slots}
+    needed = max(1, -(-rows // SLOT))
+    slot = 0
+    while any(slot + i in taken for i in range(needed)):
+        slot += 1
+    return slot * SLOT
+
+
+def append(folder: Folder, segment: Segment, vectors: Vectors) -> None:
+    """Write the last rows of a segment durably; they count once the segment is committed to the database.
+
+    Args:
+        folder: Where.
+        segment: As it will be with the rows.
+        vectors: float32 `(n, d)`, at most `segment.rows` rows.
+    """
+    file = folder.file(segment.number)
     dimension = vectors.shape[1]
-    is_new = segment.rows == 0
-    with file.open("wb" if is_new else "r+b") as stream:
-        if is_new:
-            stream.write(_header(dimension))
-        stream.seek(HEADER_BYTES + segment.rows * dimension * 4)
-        stream.write(np.ascontiguousarray(vectors, dtype="<f4").data)
-        stream.truncate()
-        stream.flush()
-        os.fsync(stream.fileno())
-    if is_new:
-        sync_folder(folder)
+    first = segment.rows - len(vectors)
+    with file.open("wb" if first == 0 else "r+b") as stream:
+        with stage("append vectors"):
+            if first == 0:
+                stream.write(_header(folder, segment.number, dimension))
+            stream.seek(HEADER_BYTES + first * dimension * 4)
+            stream.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+            stream.truncate()
+            stream.flush()
+        with stage("sync vectors"):
+            os.fsync(stream.fileno())
+            if first == 0:
+                sync_folder(folder.path)
 
 
-def _header(dimension: int) -> bytes:
-    return (MAGIC + struct.pack("<II", VERSION, dimension)).ljust(HEADER_BYTES, b"\0")
+def _header(folder: Folder, number: int, dimension: int) -> bytes:
+    fields = _FIELDS.pack(MAGIC, VERSION, dimension, number, folder.identity)
+    return (fields + struct.pack("<I", zlib.crc32(fields))).ljust(HEADER_BYTES, b"\0")

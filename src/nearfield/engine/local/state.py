@@ -1,23 +1,25 @@
 """The part of a committed state that is held in memory: which documents there are, and where their vectors lie.
 
-Documents have slots, numbered in the order of their keys. A slot is never given to another document while a process
-runs, so an older state stays valid beside a newer one, and a newer one is made from the older by what was added and
-deleted since.
+Documents have slots, numbered in the order of their keys. A newer state is made from an older one by what was added,
+deleted and moved since, and gives every document the slot that it had, so an older state stays valid beside a newer
+one. Only `compressed`, and a beginning from the tables, give other slots; the state then has a new `lineage`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.encode.protocol import Vectors
-from nearfield.engine.local.database import counters, read_settings, segments
-from nearfield.engine.local.segments import Segment, map_segment
+from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
+from nearfield.engine.local.database import Counters, counters, read_settings, segments
+from nearfield.engine.local.growing import extended
+from nearfield.engine.local.segments import Folder
 from nearfield.index.exact import Rows
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,82 +31,119 @@ class State:
         next_key: Keys below it were considered.
         keys: int64 `(slots,)`, rising.
         live: bool `(slots,)`, False for documents deleted since the process began to read.
-        rows: The vectors, and the rows of each slot.
-        segments: The segments that are mapped.
+        firsts: int64 `(slots,)`, addresses of the documents' first rows.
+        counts: int64 `(slots,)`, how many rows each has.
+        live_rows: How many rows the live documents have.
+        blocks: The vectors.
+        lineage: The same for all states whose slots mean the same.
     """
 
     generation: int
     next_key: int
-    keys: NDArray[np.int64]
+    keys: Integers
     live: NDArray[np.bool_]
-    rows: Rows
-    segments: tuple[Segment, ...]
+    firsts: Integers
+    counts: Integers
+    live_rows: int
+    blocks: Blocks
+    lineage: object = field(default_factory=object)
+
+    @property
+    def rows(self) -> Rows:
+        """The vectors, and the rows of each slot."""
+        return Rows(self.blocks.arrays, self.blocks.starts, self.firsts, self.counts)
 
     @property
     def count(self) -> int:
         """Number of documents."""
-        return int(self.live.sum())
+        return int(np.count_nonzero(self.live))
 
-    def slots(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    @property
+    def dead_rows(self) -> int:
+        """Rows on disk that belong to no document."""
+        return sum(segment.rows for segment in self.blocks.segments) - self.live_rows
+
+    def slots(self, keys: Integers) -> Integers:
         """Return the slot of each key; -1 for keys that have none."""
         places = np.searchsorted(self.keys, keys)
         places[places == len(self.keys)] = 0
         known = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), bool)
         return np.where(known, places, -1)
 
-
-EMPTY = State(
-    generation=-1,
-    next_key=1,
-    keys=np.empty(0, np.int64),
-    live=np.empty(0, np.bool_),
-    rows=Rows((), np.empty(0, np.int64), np.empty(0, np.int64)),
-    segments=(),
-)
+    def compressed(self) -> State:
+        """Return the same state without the slots of deleted documents."""
+        keys, firsts, counts = self.keys[self.live], self.firsts[self.live], self.counts[self.live]
+        live = np.ones(len(keys), np.bool_)
+        return replace(self, keys=keys, live=live, firsts=firsts, counts=counts, lineage=object())
 
 
-def advance(state: State, connection: sqlite3.Connection, folder: Path) -> State:
-    """Return the state that a read transaction sees, made from an earlier one."""
+_NONE = np.empty(0, np.int64)
+EMPTY = State(-1, 1, _NONE, np.empty(0, np.bool_), _NONE, _NONE, 0, NO_BLOCKS)
+
+
+def advance(state: State, connection: sqlite3.Connection, folder: Folder) -> State:
+    """Return the state that a read transaction sees, made from an earlier one.
+
+    Raises:
+        SegmentMissing: a segment of this state was dropped since, or lost.
+        CorruptCollection: a segment's file is damaged.
+    """
     now = counters(connection)
     if now.generation == state.generation:
         return state
+    if state.generation < now.history:
+        # What was deleted and moved in between is no longer on record.
+        state = replace(EMPTY, blocks=state.blocks, lineage=object())
+    dimension = read_settings(connection).dimension or 0
+    blocks = state.blocks.advanced(folder, segments(connection), dimension)
+    return _add(_move(_delete(state, connection), connection), now, connection, blocks)
+
+
+def _delete(state: State, connection: sqlite3.Connection) -> State:
+    slots = _slots_since(state, connection, "SELECT key FROM deletions WHERE generation > ? AND key < ?")
+    if not len(slots):
+        return state
+    live = state.live.copy()
+    live[slots] = False
+    gone = slots[state.live[slots]]
+    return replace(state, live=live, live_rows=state.live_rows - int(state.counts[gone].sum()))
+
+
+def _move(state: State, connection: sqlite3.Connection) -> State:
+    moved = connection.execute(
+        "SELECT key, first_row FROM moves JOIN documents USING (key) WHERE generation > ? AND key < ?",
+        (state.generation, state.next_key),
+    ).fetchall()
+    if not moved:
+        return state
+    table = np.array(moved, dtype=np.int64)
+    slots = state.slots(table[:, 0])
+    firsts = state.firsts.copy()
+    firsts[slots[slots >= 0]] = table[slots >= 0, 1]
+    return replace(state, firsts=firsts)
+
+
+def _add(state: State, now: Counters, connection: sqlite3.Connection, blocks: Blocks) -> State:
     added = np.array(
         connection.execute(
             "SELECT key, first_row, n_rows FROM documents WHERE key >= ? ORDER BY key", (state.next_key,)
         ).fetchall(),
         dtype=np.int64,
     ).reshape(-1, 3)
-    live = np.concatenate((state.live, np.ones(len(added), np.bool_)))
-    live[_deleted(state, connection)] = False
-    mapped = tuple(segments(connection))
     return State(
         generation=now.generation,
         next_key=now.next_key,
-        keys=np.concatenate((state.keys, added[:, 0])),
-        live=live,
-        rows=replace(
-            state.rows,
-            blocks=_blocks(state, connection, folder, mapped),
-            firsts=np.concatenate((state.rows.firsts, added[:, 1])),
-            counts=np.concatenate((state.rows.counts, added[:, 2])),
-        ),
-        segments=mapped,
+        keys=extended(state.keys, added[:, 0]),
+        live=np.concatenate((state.live, np.ones(len(added), np.bool_))),
+        firsts=extended(state.firsts, added[:, 1]),
+        counts=extended(state.counts, added[:, 2]),
+        live_rows=state.live_rows + int(added[:, 2].sum()),
+        blocks=blocks,
+        lineage=state.lineage,
     )
 
 
-def _deleted(state: State, connection: sqlite3.Connection) -> NDArray[np.int64]:
-    keys = connection.execute(
-        "SELECT key FROM deletions WHERE generation > ? AND key < ?", (state.generation, state.next_key)
-    ).fetchall()
+def _slots_since(state: State, connection: sqlite3.Connection, statement: str) -> Integers:
+    keys = connection.execute(statement, (state.generation, state.next_key)).fetchall()
     slots = state.slots(np.array(keys, dtype=np.int64).reshape(-1))
     return slots[slots >= 0]
-
-
-def _blocks(
-    state: State, connection: sqlite3.Connection, folder: Path, mapped: tuple[Segment, ...]
-) -> tuple[Vectors, ...]:
-    dimension = read_settings(connection).dimension
-    known = dict(zip(state.segments, state.rows.blocks, strict=True))
-    return tuple(
-        known[segment] if segment in known else map_segment(folder, segment, dimension or 0) for segment in mapped
-    )

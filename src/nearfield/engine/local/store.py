@@ -10,23 +10,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nearfield.engine.local import compaction, migration, schema, writing
 from nearfield.engine.local import layout as files
-from nearfield.engine.local import writing
-from nearfield.engine.local.columns import Columns
-from nearfield.engine.local.database import Database, begin_session, counters, read_settings
+from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
-from nearfield.engine.local.state import EMPTY, State, advance
+from nearfield.engine.local.segments import Folder
+from nearfield.engine.local.states import States
+from nearfield.engine.local.upkeep import Upkeep
 from nearfield.engine.local.view import LocalView
-from nearfield.engine.protocol import Capabilities, Record, Settings, Stats
-from nearfield.errors import InvalidInput, Locked, NearfieldError
+from nearfield.engine.protocol import Bookmark, Capabilities, Record, Settings, Stats
+from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldError, NotFound
+from nearfield.filters import Condition
+from nearfield.forks import tell_of_forks
+from nearfield.stages import stage
 
 CREATION_SECONDS = 10.0
 """How long to wait for another process that is making the same collection."""
 
-LAG = 20_000
-"""Documents that may be missing from the BM25 index before a write brings it up to date; a search always does."""
+FORK_SECONDS = 30.0
+"""How long a fork waits for a write of another thread."""
 
 
 class LocalEngine:
@@ -39,7 +43,7 @@ class LocalEngine:
     Raises:
         NotFound: there is no collection, and no settings to make one.
         InvalidInput: there is something else at the path.
-        IncompatibleFormat: a newer version wrote it.
+        IncompatibleFormat: a newer version wrote it, or an older one, and it can't be written.
         CorruptCollection: its files can't be read.
     """
 
@@ -47,33 +51,68 @@ class LocalEngine:
 
     def __init__(self, root: Path, settings: Settings | None = None) -> None:
         self._layout = Layout(root)
-        self._database = Database(self._layout.database)
-        self._writer_lock = FileLock(self._layout.writer_lock)
-        self._writing = threading.RLock()
-        self._advancing = threading.Lock()
-        self._session = uuid.uuid4().hex
-        self._columns = Columns()
-        self._lexical = LexicalKeeper(self._layout, self._database)
-        self._state = EMPTY
-        self._has_written = False
         self._closed = False
-        if settings is None:
-            files.require(self._layout)
-        else:
+        if settings is not None:
             self._create_if_absent(settings)
+        manifest = files.read_manifest(self._layout)
+        if manifest is None:
+            raise NotFound(f"there is no collection at {root}; create one with nearfield.open or `nearfield add`")
+        if manifest.version < files.VERSION:
+            migration.migrate(self._layout)
+            manifest = files.read_manifest(self._layout) or manifest
+        self._begin()
         with self._database.reading() as connection:
             self._settings = read_settings(connection)
+            identity = schema.identity_of(connection)
+        if manifest.identity != identity:
+            raise CorruptCollection(
+                f"{self._layout.database} belongs to the collection {identity}, and {self._layout.manifest} to "
+                f"{manifest.identity}; restore the collection from a snapshot"
+            )
+        tell_of_forks(self)
+
+    def _begin(self) -> None:
+        """Make what a process has of its own."""
+        self._database = Database(self._layout.database)
+        with self._database.reading() as connection:
+            identity = schema.identity_of(connection)
+        self._folder = Folder(self._layout.vectors, bytes.fromhex(identity))
+        self._writer_lock = FileLock(self._layout.writer_lock)
+        self._writing = threading.RLock()
+        self._session = uuid.uuid4().hex
+        self._has_written = False
+        self._lexical = LexicalKeeper(self._layout, self._database)
+        self._states = States(self._layout, self._folder)
+        self._upkeep = Upkeep(self._layout, self._folder, self._database, self._states, self._transaction)
+
+    def before_fork(self) -> None:
+        """Close the connections, so that the child inherits none; waits for a write of another thread."""
+        self._fork_waits = self._writing.acquire(timeout=FORK_SECONDS)
+        self._database.let_go()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Begin anew in the child: with connections, locks and a session of its own."""
+        if not in_child:
+            if self._fork_waits:
+                self._writing.release()
+            return
+        self._database.abandon()
+        self._writer_lock.release()
+        if not self._closed:
+            self._begin()
 
     def _create_if_absent(self, settings: Settings) -> None:
         deadline = time.monotonic() + CREATION_SECONDS
-        while not files.check_exists(self._layout):
+        while files.read_manifest(self._layout) is None:
             try:
                 self._layout.vectors.mkdir(parents=True, exist_ok=True)
-                with self._writer_lock:
+                files.sync_folder(self._layout.root.parent)
+                with FileLock(self._layout.writer_lock):
                     # Another process may have made it, and written to it, since the check.
-                    if not files.check_exists(self._layout):
-                        self._database.create(settings)
-                        files.write_manifest(self._layout)
+                    if files.read_manifest(self._layout) is None:
+                        identity = uuid.uuid4().hex
+                        Database(self._layout.database).create(settings, identity)
+                        files.write_manifest(self._layout, identity)
             except Locked:
                 if time.monotonic() > deadline:
                     raise
@@ -100,33 +139,75 @@ class LocalEngine:
         """Give the newest committed state."""
         self._check_open()
         with self._database.reading() as connection:
-            state = self._advance(connection)
-            yield LocalView(connection, state, self._columns, self._lexical)
+            state, columns = self._states.read(connection)
+            yield LocalView(connection, state, columns, self._lexical)
 
-    def _advance(self, connection: sqlite3.Connection) -> State:
-        # One line of states for all threads: slots of one state mean the same in all that follow it.
-        with self._advancing:
-            while counters(connection).generation < self._state.generation:
-                # Another thread has seen a later state than this transaction; begin again, to see it too.
-                connection.rollback()
-                connection.execute("BEGIN")
-            self._state = advance(self._state, connection, self._layout.vectors)
-            return self._state
-
-    def write(self, records: Sequence[Record], *, replace: bool, fingerprint: str | None = None) -> list[str]:
+    def write(
+        self,
+        records: Sequence[Record],
+        *,
+        replace: bool,
+        fingerprint: str | None = None,
+        bookmark: Bookmark | None = None,
+    ) -> list[str]:
         """Store a batch, all or nothing, and return its doc_ids."""
+        doc_ids: list[str] = []
         with self._transaction() as connection:
-            writing.fix_settings(connection, records, fingerprint)
-            doc_ids = writing.store(connection, self._layout.vectors, records, replacing=replace)
-        # The batch is stored; what fails here fails again, and is told, at the next lexical search.
-        with suppress(NearfieldError), self._database.reading() as connection:
-            self._lexical.index(self._advance(connection), connection, tolerated=LAG)
+            if records:
+                writing.fix_settings(connection, records, fingerprint)
+                doc_ids = writing.store(
+                    connection, self._folder, records, replacing=replace, encoded=fingerprint is not None
+                )
+            if bookmark is not None:
+                writing.write_bookmark(connection, bookmark)
+        self._after_write(len(records))
         return doc_ids
 
-    def delete(self, doc_ids: Iterable[str]) -> int:
-        """Delete documents and return how many there were."""
+    def delete(self, which: Iterable[str] | Condition) -> int:
+        """Delete documents, by doc_ids or by a condition, and return how many there were."""
         with self._transaction() as connection:
-            return writing.delete(connection, list(doc_ids))
+            if isinstance(which, Condition):
+                with self._database.reading() as reader:
+                    # The same state as the transaction's: nobody else writes.
+                    state, columns = self._states.read(reader)
+                    keys = state.keys[columns.mask(which, state, reader)].tolist()
+            else:
+                keys = list(keys_of(connection, list(which)).values())
+            if keys:
+                writing.delete(connection, keys)
+        self._after_write(len(keys))
+        return len(keys)
+
+    def bookmark(self, source: str) -> int:
+        """Return how far the ingestion of a source has come; 0 if there is no bookmark."""
+        self._check_open()
+        with self._database.reading() as connection:
+            return writing.read_bookmark(connection, source)
+
+    def remove_bookmark(self, source: str) -> None:
+        """Forget how far the ingestion of a source has come."""
+        with self._transaction() as connection:
+            writing.remove_bookmark(connection, source)
+
+    def compact(self) -> None:
+        """Free the space of deleted and replaced documents now."""
+        with self._writing, self._told_failures():
+            with self._transaction():
+                pass  # takes the lock, and tells that somebody else has it
+            with self._database.reading() as connection:
+                self._lexical.compact(self._states.read(connection)[0], connection)
+            self._upkeep.compact(self._purged)
+
+    def _purged(self) -> int:
+        return self._lexical.purged()
+
+    def _after_write(self, changed: int) -> None:
+        # The batch is stored; what fails here fails again, and is told, by whatever needs it.
+        with suppress(NearfieldError), self._writing, self._told_failures():
+            with self._database.reading() as connection:
+                state, _ = self._states.read(connection)
+                self._lexical.follow(state, connection)
+            self._upkeep.after_write(changed, self._purged())
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -139,7 +220,11 @@ class LocalEngine:
                 if not self._has_written:
                     begin_session(connection, counters(connection).generation + 1, self._session)
                 yield connection
-                connection.execute("COMMIT")
+                with stage("commit"):
+                    connection.execute("COMMIT")
+                if not self._has_written:
+                    # A process that was killed may have left files that it didn't commit, or didn't remove.
+                    compaction.remove_dropped(connection, self._folder)
                 self._has_written = True
             finally:
                 # After a commit there is nothing to roll back.
@@ -159,14 +244,16 @@ class LocalEngine:
         settings = self.settings
         self._check_open()
         with self._database.reading() as connection:
-            state = self._advance(connection)
-            passages, dead = writing.count_rows(connection)
+            state, _ = self._states.read(connection)
+            free, _ = compaction.free_pages(connection)
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
         return Stats(
             documents=state.count,
-            passages=passages,
-            dead_passages=dead,
+            passages=state.live_rows,
+            dead_passages=state.dead_rows,
             dimension=settings.dimension,
             bytes=self._layout.sizes(),
+            dead_bytes=state.dead_rows * (settings.dimension or 0) * 4 + free * page,
             index={"kind": "exact", "asked": settings.index, "recall_target": settings.recall, "recall": 1.0},
             encoder=settings.encoder,
             generation=state.generation,
@@ -180,10 +267,12 @@ class LocalEngine:
             return
         try:
             # What fails here fails again, and is told, at the next lexical search.
-            with suppress(NearfieldError):
+            with suppress(NearfieldError), self._told_failures():
                 if self._has_written:
                     with self._database.reading() as connection:
-                        self._lexical.index(self._advance(connection), connection)
+                        self._lexical.settle(self._states.read(connection)[0], connection)
+                    with self._writing:
+                        self._upkeep.before_close()
         finally:
             with self._writing:
                 self._closed = True

@@ -61,7 +61,9 @@ class LocalView:
     def passage_vectors(self, keys: Keys) -> list[Vectors]:
         """Return each document's vectors, float32 `(passages, d)`, in the order of its spans."""
         slots = self._state.slots(keys)
-        return [self._state.rows.gather(self._state.rows.of(slots[i : i + 1])) for i in range(len(slots))]
+        rows = self._state.rows
+        ends = np.cumsum(rows.counts[slots])
+        return np.split(rows.gather(rows.of(slots)), ends[:-1]) if len(slots) else []
 
     def document_vectors(self, keys: Keys) -> Vectors:
         """Return the mean of each document's passage vectors at unit length, float32 `(len(keys), d)`."""
@@ -71,7 +73,7 @@ class LocalView:
         vectors = self._state.rows.gather(self._state.rows.of(slots))
         counts = self._state.rows.counts[slots]
         if len(vectors) > len(slots):
-            starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+            starts = np.cumsum(counts) - counts
             vectors = unit_vectors(np.add.reduceat(vectors, starts, axis=0), len(slots), None)
         return vectors[places]
 

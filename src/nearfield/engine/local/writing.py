@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearfield import checks
+from nearfield.encode.protocol import Vectors
 from nearfield.engine.local import segments
 from nearfield.engine.local.database import (
     Counters,
     counters,
     keys_of,
     read_settings,
-    select_in,
+    text_sum,
     write_counters,
     write_settings,
 )
 from nearfield.engine.local.database import segments as read_segments
-from nearfield.engine.protocol import Record
+from nearfield.engine.local.segments import Folder
+from nearfield.engine.protocol import Bookmark, Record
 
 
 def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fingerprint: str | None) -> None:
@@ -39,7 +42,9 @@ def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fing
         write_settings(connection, fixed)
 
 
-def store(connection: sqlite3.Connection, folder: Path, records: Sequence[Record], *, replacing: bool) -> list[str]:
+def store(
+    connection: sqlite3.Connection, folder: Folder, records: Sequence[Record], *, replacing: bool, encoded: bool
+) -> list[str]:
     """Store documents and vectors, and return the documents' doc_ids.
 
     Raises:
@@ -52,26 +57,76 @@ def store(connection: sqlite3.Connection, folder: Path, records: Sequence[Record
         checks.absent(doc_ids, existing)
     generation = now.generation + 1
     _forget(connection, list(existing.values()), generation)
-    _insert(connection, folder, records, doc_ids, now.next_key)
-    write_counters(connection, Counters(generation, now.next_key + len(records), next_number))
+    vectors = np.concatenate([record.vectors for record in records])
+    counts = np.array([len(record.spans) for record in records], np.int64)
+    firsts, next_segment = append(connection, folder, vectors, counts, now.next_segment)
+    sums = vector_sums(vectors, counts)
+    connection.executemany(
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        _document_rows(records, doc_ids, now.next_key, firsts, sums, encoded),
+    )
+    connection.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", _text_rows(records, now.next_key))
+    after = Counters(generation, now.next_key + len(records), next_number, next_segment, now.history)
+    write_counters(connection, after)
     return doc_ids
 
 
-def delete(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> int:
-    """Delete documents and return how many there were."""
-    keys = list(keys_of(connection, doc_ids).values())
-    if keys:
-        now = counters(connection)
-        _forget(connection, keys, now.generation + 1)
-        write_counters(connection, replace(now, generation=now.generation + 1))
-    return len(keys)
+def delete(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
+    """Delete documents by their keys."""
+    now = counters(connection)
+    _forget(connection, keys, now.generation + 1)
+    write_counters(connection, replace(now, generation=now.generation + 1))
 
 
-def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return how many vectors belong to documents, and how many to deleted ones."""
-    (total,) = connection.execute("SELECT coalesce(sum(rows), 0) FROM segments").fetchone()
-    (dead,) = connection.execute("SELECT coalesce(sum(n_rows), 0) FROM deletions").fetchone()
-    return total - dead, dead
+def append(
+    connection: sqlite3.Connection,
+    folder: Folder,
+    vectors: Vectors,
+    counts: NDArray[np.int64],
+    next_segment: int,
+) -> tuple[list[int], int]:
+    """Append the rows of documents, and return the address of each one's first row, and the next segment's number."""
+    firsts: list[int] = []
+    ends = np.cumsum(counts)
+    for segment, documents in segments.place(read_segments(connection), counts, next_segment):
+        done = len(firsts)
+        start = int(ends[done - 1]) if done else 0
+        end = int(ends[done + documents - 1])
+        segments.append(folder, segment, vectors[start:end])
+        connection.execute(
+            "INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (segment.number, segment.first_row, segment.rows)
+        )
+        # The rows of the first of these documents begin where the segment ended.
+        begin = segment.end - end
+        firsts += (begin + ends[done : done + documents] - counts[done : done + documents]).tolist()
+        next_segment = max(next_segment, segment.number + 1)
+    return firsts, next_segment
+
+
+def vector_sums(vectors: Vectors, counts: NDArray[np.int64]) -> list[int]:
+    """Return the CRC-32 of each document's rows, which lie one after the other."""
+    rows = np.ascontiguousarray(vectors, dtype="<f4")
+    width = rows.shape[1] * rows.itemsize
+    view = memoryview(rows.data).cast("B") if rows.size else memoryview(b"")
+    ends = (np.cumsum(counts) * width).tolist()
+    starts = [0, *ends[:-1]]
+    return [zlib.crc32(view[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def write_bookmark(connection: sqlite3.Connection, bookmark: Bookmark) -> None:
+    """Replace a source's bookmark."""
+    connection.execute("INSERT OR REPLACE INTO bookmarks VALUES (?, ?)", (bookmark.source, bookmark.position))
+
+
+def read_bookmark(connection: sqlite3.Connection, source: str) -> int:
+    """Return a source's bookmark; 0 if it has none."""
+    row = connection.execute("SELECT position FROM bookmarks WHERE source = ?", (source,)).fetchone()
+    return row[0] if row else 0
+
+
+def remove_bookmark(connection: sqlite3.Connection, source: str) -> None:
+    """Remove a source's bookmark."""
+    connection.execute("DELETE FROM bookmarks WHERE source = ?", (source,))
 
 
 def _number(connection: sqlite3.Connection, records: Sequence[Record], next_number: int) -> tuple[list[str], int]:
@@ -88,40 +143,33 @@ def _number(connection: sqlite3.Connection, records: Sequence[Record], next_numb
 
 
 def _forget(connection: sqlite3.Connection, keys: Sequence[int], generation: int) -> None:
-    rows = select_in(connection, "SELECT key, n_rows FROM documents WHERE key IN", keys)
-    dead = [(key, generation, n_rows) for key, n_rows in rows]
-    connection.executemany("INSERT INTO deletions VALUES (?, ?, ?)", dead)
+    connection.executemany("INSERT INTO deletions VALUES (?, ?)", [(key, generation) for key in keys])
     connection.executemany("DELETE FROM documents WHERE key = ?", [(key,) for key in keys])
     connection.executemany("DELETE FROM texts WHERE key = ?", [(key,) for key in keys])
-
-
-def _insert(
-    connection: sqlite3.Connection, folder: Path, records: Sequence[Record], doc_ids: Sequence[str], first_key: int
-) -> None:
-    known = read_segments(connection)
-    first_row = known[-1].first_row + known[-1].rows if known else 0
-    changed = segments.append(folder, known, np.concatenate([record.vectors for record in records]))
-    connection.executemany(
-        "INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", [(s.number, s.first_row, s.rows) for s in changed]
-    )
-    connection.executemany(
-        "INSERT INTO documents VALUES (?, ?, ?, ?, ?)", _document_rows(records, doc_ids, first_key, first_row)
-    )
-    connection.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", _text_rows(records, first_key))
+    connection.executemany("DELETE FROM moves WHERE key = ?", [(key,) for key in keys])
 
 
 def _document_rows(
-    records: Sequence[Record], doc_ids: Sequence[str], key: int, row: int
-) -> Iterable[tuple[int, str, int, int, str]]:
-    for record, doc_id in zip(records, doc_ids, strict=True):
-        yield key, doc_id, row, len(record.spans), json.dumps(record.document.metadata, ensure_ascii=False)
+    records: Sequence[Record],
+    doc_ids: Sequence[str],
+    key: int,
+    firsts: Sequence[int],
+    sums: Sequence[int],
+    encoded: bool,
+) -> Iterator[tuple[int, str, int, int, str, bool, int, int]]:
+    for record, doc_id, first, vector_sum in zip(records, doc_ids, firsts, sums, strict=True):
+        document = record.document
+        metadata = json.dumps(document.metadata, ensure_ascii=False)
+        known = text_sum(key, doc_id, document.title, document.text, metadata, _spans(record))
+        yield key, doc_id, first, len(record.spans), metadata, encoded, known, vector_sum
         key += 1
-        row += len(record.spans)
 
 
-def _text_rows(records: Sequence[Record], key: int) -> Iterable[tuple[int, str, str, str | None]]:
+def _text_rows(records: Sequence[Record], key: int) -> Iterator[tuple[int, str, str, str | None]]:
     for record in records:
-        text = record.document.text
-        spans = None if record.spans == [(0, len(text))] else json.dumps(record.spans)
-        yield key, record.document.title, text, spans
+        yield key, record.document.title, record.document.text, _spans(record)
         key += 1
+
+
+def _spans(record: Record) -> str | None:
+    return None if record.spans == [(0, len(record.document.text))] else json.dumps(record.spans)

@@ -1,0 +1,87 @@
+"""The vectors of a state as arrays in memory: mapped files, and the newest rows as copies.
+
+A file that grows would have to be mapped anew at each write, and each mapping pays again for every page that it
+touches. So rows that came after the mapping are read into memory until there are many of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.encode.protocol import Vectors
+from nearfield.engine.local.growing import extended
+from nearfield.engine.local.segments import Folder, Segment, map_segment, read_rows
+
+COPIED = 4096
+"""Rows of a segment that are held as copies before its file is mapped again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment in memory: the rows that are mapped, and those that came later."""
+
+    segment: Segment
+    mapped: Vectors
+    later: Vectors
+
+    def advanced(self, folder: Folder, segment: Segment) -> _Part:
+        fresh = segment.rows - self.segment.rows
+        if fresh == 0:
+            return self
+        dimension = self.mapped.shape[1]
+        if len(self.later) + fresh > COPIED:
+            return _map(folder, segment, dimension)
+        rows = read_rows(folder, segment, self.segment.rows, dimension)
+        return _Part(segment, self.mapped, extended(self.later, rows))
+
+
+def _map(folder: Folder, segment: Segment, dimension: int) -> _Part:
+    return _Part(segment, map_segment(folder, segment, dimension), np.empty((0, dimension), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Arrays of vectors by their addresses.
+
+    Args:
+        parts: The segments, by their addresses.
+        arrays: float32 `(rows, d)` each.
+        starts: int64 `(arrays,)`, the address of each array's first row, rising.
+    """
+
+    parts: tuple[_Part, ...]
+    arrays: tuple[Vectors, ...]
+    starts: NDArray[np.int64]
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments, by their addresses."""
+        return [part.segment for part in self.parts]
+
+    def advanced(self, folder: Folder, segments: Sequence[Segment], dimension: int) -> Blocks:
+        """Return the blocks of some segments, made from those known.
+
+        Raises:
+            SegmentMissing: a file is not there.
+            CorruptCollection: a file is damaged.
+        """
+        known = {part.segment.number: part for part in self.parts}
+        parts = []
+        for segment in segments:
+            part = known.get(segment.number)
+            fits = part is not None and part.segment.rows <= segment.rows
+            parts.append(part.advanced(folder, segment) if part and fits else _map(folder, segment, dimension))
+        arrays, starts = [], []
+        for part in parts:
+            for array, start in ((part.mapped, 0), (part.later, len(part.mapped))):
+                if len(array):
+                    arrays.append(array)
+                    starts.append(part.segment.first_row + start)
+        return Blocks(tuple(parts), tuple(arrays), np.array(starts, np.int64))
+
+
+NO_BLOCKS = Blocks((), (), np.empty(0, np.int64))

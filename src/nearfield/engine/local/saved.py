@@ -1,0 +1,334 @@
+"""What a process holds of the documents in memory, saved so that the next one opens quickly.
+
+Derived: a folder `columns/NNNNNN` that never changes once columns/marker.json names it. It holds the arrays of one
+state without its deleted documents, and the fields of the metadata as codes and distinct values; documents that came
+later are read from the tables. docs/formats.md describes the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.engine.local.database import session_of
+from nearfield.engine.local.layout import sync_folder, write_durably
+from nearfield.engine.local.state import State
+from nearfield.errors import CorruptCollection
+from nearfield.filters import MISSING, Value, look_up
+from nearfield.stages import stage
+
+VERSION = 1
+MOST_FIELDS = 64
+"""Fields that are saved; a condition on another one reads it from the tables."""
+
+_ARRAYS = ("keys", "firsts", "counts")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What was saved.
+
+    Args:
+        version: Of these files.
+        folder: Name of the folder.
+        generation: Of the state.
+        next_key: Keys below it were considered.
+        session: Who wrote that generation: a database that was restored from a backup has another.
+        documents: How many there are.
+        complete: Whether every field is there; one that is not is then in no document.
+        fields: The names of the fields; the n-th is in field-n.npy and field-n.json.
+        files: Size and CRC-32 of each file.
+    """
+
+    version: int
+    folder: str
+    generation: int
+    next_key: int
+    session: str
+    documents: int
+    complete: bool
+    fields: list[str]
+    files: dict[str, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A state as it was saved: `keys`, `firsts`, `counts`, int64 `(documents,)`; and columns, read when asked for."""
+
+    path: Path
+    marker: Marker
+    keys: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @property
+    def next_key(self) -> int:
+        """Keys below it were considered."""
+        return self.marker.next_key
+
+    def column(self, field: str) -> tuple[NDArray[np.int32], list[Value]] | None:
+        """Return a field's codes, int32 `(documents,)`, and the values that the codes from 1 on stand for.
+
+        None: the field was not saved, and may be in some document.
+        """
+        if field not in self.marker.fields:
+            return (np.zeros(len(self.keys), np.int32), []) if self.marker.complete else None
+        number = self.marker.fields.index(field)
+        folder = self.path / self.marker.folder
+        try:
+            values = json.loads(_checked(folder / f"field-{number}.json", self.marker))
+            return _array(folder / f"field-{number}.npy", self.marker), values
+        except CorruptCollection:
+            if marker_of(self.path) != self.marker:  # another process has saved anew, and removed these files
+                return None
+            raise
+
+
+def marker_of(path: Path) -> Marker | None:
+    """Return what the folder says it holds; None if there is nothing, or of another version.
+
+    Raises:
+        CorruptCollection: the marker can't be read.
+    """
+    file = path / "marker.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            return None
+        marker = Marker(**content)
+        if any(not isinstance(getattr(marker, f.name), _TYPES[f.name]) for f in fields(Marker)):
+            raise TypeError("values of other types")
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptCollection(f"{file} can't be read ({error!r}); {_remedy(path)}") from error
+    return marker
+
+
+_TYPES: dict[str, type] = {
+    "version": int, "folder": str, "generation": int, "next_key": int, "session": str, "documents": int,
+    "complete": bool, "fields": list, "files": dict,
+}  # fmt: skip
+
+
+def load(path: Path, connection: sqlite3.Connection) -> Saved | None:
+    """Return what was saved, if it speaks of this database; None if there is nothing of use.
+
+    Raises:
+        CorruptCollection: a file is damaged.
+    """
+    marker = marker_of(path)
+    if marker is None or session_of(connection, marker.generation) != marker.session:
+        return None
+    folder = path / marker.folder
+    try:
+        arrays = {name: _array(folder / f"{name}.npy", marker) for name in _ARRAYS}
+    except CorruptCollection:
+        if marker_of(path) != marker:  # another process has just saved anew
+            return load(path, connection)
+        raise
+    return Saved(path, marker, **arrays)
+
+
+def save(path: Path, state: State, connection: sqlite3.Connection, session: str) -> Marker:
+    """Save a state and its columns, made from those saved before and the documents that came since."""
+    before = load(path, connection)
+    keys = state.keys[state.live]
+    with stage("save columns"):
+        columns = _Columns(before, keys)
+        first = before.next_key if before is not None else 1
+        columns.read(connection.execute("SELECT key, metadata FROM documents WHERE key >= ? ORDER BY key", (first,)))
+        arrays = {"keys": keys, "firsts": state.firsts[state.live], "counts": state.counts[state.live]}
+        marker = _write(path, state, session, arrays, columns)
+    with stage("swap columns"):
+        write_durably(path / "marker.json", asdict(marker))
+    _remove_others(path, marker)
+    return marker
+
+
+def _write(
+    path: Path, state: State, session: str, arrays: Mapping[str, NDArray[np.int64]], columns: _Columns
+) -> Marker:
+    path.mkdir(exist_ok=True)
+    numbers = [int(child.name) for child in path.iterdir() if child.name.isdecimal()]
+    folder = path / f"{max(numbers, default=0) + 1:06d}"
+    folder.mkdir()
+    files = {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    for number, (codes, texts) in enumerate(columns.of_fields()):
+        files[f"field-{number}.npy"] = _npy(codes)
+        files[f"field-{number}.json"] = f"[{','.join(texts)}]".encode()
+    for name, content in files.items():
+        with (folder / name).open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    sync_folder(folder)
+    sync_folder(path)
+    sums = {name: [len(content), zlib.crc32(content)] for name, content in files.items()}
+    return Marker(
+        VERSION,
+        folder.name,
+        state.generation,
+        state.next_key,
+        session,
+        state.count,
+        columns.complete,
+        columns.names,
+        sums,
+    )
+
+
+class _Columns:
+    """All fields of all documents, in the making."""
+
+    def __init__(self, before: Saved | None, keys: NDArray[np.int64]) -> None:
+        self.complete = before is None or before.marker.complete
+        self._keys = keys
+        self._codes: dict[str, NDArray[np.int32]] = {}
+        self._texts: dict[str, list[str]] = {}
+        if before is not None:
+            kept = keys[keys < before.next_key]
+            places = np.searchsorted(before.keys, kept)
+            for name in before.marker.fields:
+                codes, values = before.column(name) or (np.empty(0, np.int32), [])
+                self._begin(name)[: len(kept)] = codes[places]
+                self._texts[name] = [json.dumps(value) for value in values]
+
+    @property
+    def names(self) -> list[str]:
+        """The fields."""
+        return list(self._codes)
+
+    def _begin(self, name: str) -> NDArray[np.int32]:
+        self._texts[name] = []
+        return self._codes.setdefault(name, np.zeros(len(self._keys), np.int32))
+
+    def read(self, rows: Iterator[tuple[int, str]]) -> None:
+        """Take in documents: their keys and their metadata as JSON."""
+        places: dict[str, list[int]] = {}
+        codes: dict[str, list[int]] = {}
+        books: dict[str, dict[Any, int]] = {}
+        numbers: list[int] = []
+        for number, (key, metadata) in enumerate(rows):
+            numbers.append(key)
+            for name, value in _flat(json.loads(metadata)):
+                if name not in books:
+                    if name not in self._codes and len(self._codes) >= MOST_FIELDS:
+                        self.complete = False
+                        continue
+                    if name not in self._codes:
+                        self._begin(name)
+                    known = enumerate(self._texts[name], start=1)
+                    books[name] = {_token(json.loads(text)): code for code, text in known}
+                    places[name], codes[name] = [], []
+                places[name].append(number)
+                codes[name].append(self._code(books[name], name, value))
+        slots = np.searchsorted(self._keys, np.array(numbers, np.int64))
+        for name, where in places.items():
+            self._codes[name][slots[where]] = codes[name]
+
+    def _code(self, book: dict[Any, int], name: str, value: Value) -> int:
+        token = _token(value)
+        code = book.get(token)
+        if code is None:
+            self._texts[name].append(json.dumps(value))
+            code = book[token] = len(self._texts[name])
+        return code
+
+    def of_fields(self) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
+        """Yield each field's codes, and the JSON of the values that they stand for, without those no document has."""
+        for name, codes in self._codes.items():
+            texts = self._texts[name]
+            used = np.bincount(codes, minlength=len(texts) + 1) > 0
+            used[0] = True
+            renumbered = (np.cumsum(used) - 1).astype(np.int32)
+            yield renumbered[codes], [text for text, keep in zip(texts, used[1:].tolist(), strict=True) if keep]
+
+
+def _token(value: Value) -> Any:
+    """Return what stands for a value in a dict, where True, 1 and 1.0 would be the same key."""
+    return (value.__class__, value) if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _flat(metadata: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each field that a condition can name, with its value: keys, and paths into objects."""
+    if not any(isinstance(value, dict) for value in metadata.values()):
+        yield from metadata.items()
+        return
+    for name in _paths(metadata, ""):
+        value = look_up(metadata, name)
+        if value is not MISSING:
+            yield name, value
+
+
+def _paths(metadata: dict[str, Any], prefix: str) -> dict[str, None]:
+    names: dict[str, None] = {}
+    for key, value in metadata.items():
+        names[prefix + key] = None
+        if isinstance(value, dict):
+            names |= _paths(value, f"{prefix}{key}.")
+    return names
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    stream = BytesIO()
+    np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _array(file: Path, marker: Marker) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(BytesIO(_checked(file, marker)), allow_pickle=False)
+    return array
+
+
+def _checked(file: Path, marker: Marker) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        CorruptCollection: it is not what was written.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    if marker.files.get(file.name) != [len(content), zlib.crc32(content)]:
+        raise CorruptCollection(f"{file} is missing or not what was written; {_remedy(file.parent.parent)}")
+    return content
+
+
+def _remedy(path: Path) -> str:
+    return f"`nearfield repair`, or removing the folder {path}, makes it again from the documents"
+
+
+def _remove_others(path: Path, marker: Marker) -> None:
+    for child in path.iterdir():
+        if child.name.isdecimal() and child.name != marker.folder:
+            shutil.rmtree(child, ignore_errors=True)
+
+
+def verify(path: Path) -> list[tuple[Path, str]]:
+    """Return the files that are missing or damaged, and what is wrong with each."""
+    try:
+        marker = marker_of(path)
+    except CorruptCollection as error:
+        return [(path / "marker.json", str(error))]
+    if marker is None:
+        return []
+    wrong = []
+    for name in marker.files:
+        try:
+            _checked(path / marker.folder / name, marker)
+        except CorruptCollection as error:
+            wrong.append((path / marker.folder / name, str(error)))
+    return wrong

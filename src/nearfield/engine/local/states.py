@@ -1,0 +1,89 @@
+"""The line of a process's states: each is made from the one before, under a lock."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from dataclasses import replace
+
+import numpy as np
+
+from nearfield.engine.local import saved
+from nearfield.engine.local.blocks import NO_BLOCKS
+from nearfield.engine.local.columns import Columns
+from nearfield.engine.local.database import counters, read_settings, segments
+from nearfield.engine.local.layout import Layout
+from nearfield.engine.local.segments import Folder, SegmentMissing
+from nearfield.engine.local.state import EMPTY, State, advance
+
+LEAST_DEAD_SLOTS = 10_000
+"""Deleted documents whose slots are kept before the arrays in memory are made anew without them."""
+
+
+class States:
+    """Gives the state that a transaction sees, and the columns that belong to it."""
+
+    def __init__(self, layout: Layout, folder: Folder) -> None:
+        self._layout = layout
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._state = EMPTY
+        self._columns = Columns(EMPTY.lineage)
+
+    def read(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
+        """Return the state of a read transaction, which begins again if its state is not the newest known one.
+
+        Raises:
+            CorruptCollection: a file is missing or damaged.
+        """
+        while True:
+            generation = counters(connection).generation
+            try:
+                with self._lock:
+                    if generation >= self._state.generation:
+                        return self._advanced(connection)
+                missing = None
+            except SegmentMissing as error:
+                missing = error
+            # A thread has seen a later state than this transaction, or a segment was dropped that this state has.
+            connection.rollback()
+            connection.execute("BEGIN")
+            if missing is not None and counters(connection).generation == generation:
+                raise missing
+
+    def write(self, connection: sqlite3.Connection) -> State:
+        """Return the state that a write transaction begins with; nothing may have been written in it yet."""
+        with self._lock:
+            return self._advanced(connection)[0]
+
+    def _advanced(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
+        state = self._begun(connection) if self._state is EMPTY else self._state
+        state = advance(state, connection, self._folder)
+        if state.lineage is not self._columns.lineage:
+            self._columns = Columns(state.lineage)
+        if len(state.keys) - state.count > max(LEAST_DEAD_SLOTS, len(state.keys) // 4):
+            live, state = state.live, state.compressed()
+            self._columns = self._columns.compressed(live, state.lineage)
+        self._state = state
+        return state, self._columns
+
+    def _begun(self, connection: sqlite3.Connection) -> State:
+        """Return the state that was saved, if it can serve as a beginning."""
+        found = saved.load(self._layout.columns, connection)
+        if found is None or found.marker.generation < counters(connection).history:
+            return EMPTY
+        dimension = read_settings(connection).dimension or 0
+        state = replace(
+            EMPTY,
+            generation=found.marker.generation,
+            next_key=found.next_key,
+            keys=found.keys,
+            live=np.ones(len(found.keys), np.bool_),
+            firsts=found.firsts,
+            counts=found.counts,
+            live_rows=int(found.counts.sum()),
+            blocks=NO_BLOCKS.advanced(self._folder, segments(connection), dimension),
+            lineage=object(),
+        )
+        self._columns = Columns(state.lineage, found)
+        return state

@@ -1,0 +1,135 @@
+"""What the writing process does beside writing: compaction, and saving the columns, each when it is due."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from nearfield.engine.local import compaction, saved
+from nearfield.engine.local.database import Database, counters, session_of
+from nearfield.engine.local.layout import Layout
+from nearfield.engine.local.segments import Folder
+from nearfield.engine.local.state import State
+from nearfield.engine.local.states import States
+
+Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+"""Gives the writer's connection within a transaction that is committed at the end."""
+
+KEPT_GENERATIONS = 1000
+"""Newest generations whose deletions and moves stay on record, for processes that read now and then."""
+
+LEAST_UNSAVED = 1000
+"""Documents that are read from the tables as quickly as from a file."""
+
+UNSAVED_SHARE = 0.25
+"""Share of the documents that may be missing from the saved columns while a process writes."""
+
+UNSAVED_AT_CLOSE = 0.05
+
+
+class Upkeep:
+    """Keeps a collection small and quick to open; used by one thread at a time, with the writer's lock held."""
+
+    def __init__(
+        self, layout: Layout, folder: Folder, database: Database, states: States, transaction: Transaction
+    ) -> None:
+        self._layout = layout
+        self._folder = folder
+        self._database = database
+        self._states = states
+        self._transaction = transaction
+        self._compacting = False
+
+    def after_write(self, changed: int, purged: int) -> None:
+        """Do what is due after so many documents were written or deleted; the more, the more may be done.
+
+        Args:
+            changed: How many.
+            purged: Deletions up to this generation are of no more use to the BM25 index.
+        """
+        for _ in range(1 + 4 * changed // compaction.STEP_ROWS):
+            if not self._compact_if_due(purged):
+                break
+        self._save_if_due(UNSAVED_SHARE)
+
+    def compact(self, purged: Callable[[], int]) -> None:
+        """Free all that is dead now."""
+        while self._step(0.0):
+            pass
+        self._compacting = False
+        self._save_if_due(0.0)
+        self._trim(purged(), kept=0)
+        connection = self._database.writer()
+        compaction.cut_pages(connection, compaction.free_pages(connection)[0])
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def before_close(self) -> None:
+        """Do what makes the next opening quick."""
+        self._save_if_due(UNSAVED_AT_CLOSE)
+
+    def _compact_if_due(self, purged: int) -> bool:
+        """Do a step, and return whether more may be due."""
+        state = self._state()
+        total = state.dead_rows + state.live_rows
+        limit = compaction.CLEAN_SHARE if self._compacting else compaction.DEAD_SHARE
+        if state.dead_rows > max(compaction.LEAST_DEAD, limit * total):
+            self._compacting = True
+            return self._step(0.0)
+        if self._compacting:
+            self._save_if_due(UNSAVED_SHARE)
+            self._trim(purged, kept=KEPT_GENERATIONS)
+        self._compacting = False
+        return self._cut_if_due()
+
+    def _cut_if_due(self) -> bool:
+        connection = self._database.writer()
+        free, total = compaction.free_pages(connection)
+        if free < max(compaction.STEP_PAGES, compaction.DEAD_SHARE * total):
+            return False
+        compaction.cut_pages(connection, compaction.STEP_PAGES)
+        return True
+
+    def _step(self, least_share: float) -> bool:
+        with self._transaction() as connection:
+            state = self._states.write(connection)
+            step = compaction.plan(state, least_share)
+            if step is None:
+                return False
+            compaction.carry_out(step, state, connection, self._folder)
+        if step.empties:
+            compaction.remove_dropped(self._database.writer(), self._folder)
+        return True
+
+    def _trim(self, purged: int, kept: int) -> None:
+        with self._transaction() as connection:
+            now = counters(connection)
+            marker = saved.marker_of(self._layout.columns)
+            until = min(now.generation - kept, purged, marker.generation if marker else now.generation)
+            if until > now.history:
+                compaction.trim(connection, until)
+
+    def _save_if_due(self, share: float) -> None:
+        """Save the columns if more than a share of the documents, and not only few, are not in what was saved."""
+        with self._database.reading() as connection:
+            state, _ = self._states.read(connection)
+            if self._unsaved(state, connection) > max(LEAST_UNSAVED, share * state.count):
+                session = session_of(connection, state.generation)
+                saved.save(self._layout.columns, state, connection, session)
+
+    def _unsaved(self, state: State, connection: sqlite3.Connection) -> int:
+        """Return how many documents were added, deleted and moved since the columns were saved."""
+        marker = saved.marker_of(self._layout.columns)
+        if marker is None or session_of(connection, marker.generation) != marker.session:
+            return state.count
+        added = len(state.keys) - int(np.searchsorted(state.keys, marker.next_key))
+        (moved,) = connection.execute(
+            "SELECT count(*) FROM moves WHERE generation > ?", (marker.generation,)
+        ).fetchone()
+        return added + abs(marker.documents + added - state.count) + int(moved)
+
+    def _state(self) -> State:
+        with self._database.reading() as connection:
+            return self._states.read(connection)[0]

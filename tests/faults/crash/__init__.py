@@ -1,0 +1,1 @@
+"""Makes crashes, and judges what they leave."""

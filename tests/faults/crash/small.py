@@ -1,0 +1,23 @@
+"""Lets everything that takes thousands of documents in use happen after a few."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+LIMITS = {
+    "segments": {"SLOT": 64},
+    "compaction": {"LEAST_DEAD": 8, "STEP_ROWS": 24, "STEP_PAGES": 2},
+    "upkeep": {"LEAST_UNSAVED": 10, "KEPT_GENERATIONS": 3},
+    "states": {"LEAST_DEAD_SLOTS": 20},
+    "lexical": {"TAIL": 20, "TAIL_TERMS": 400, "LAG": 10, "PAUSE_SECONDS": 0.0, "STEP": 30, "DEAD_LEAST": 10},
+}
+"""By module of the local engine: its limits, and what they are here."""
+
+
+def make_small() -> None:
+    """Lower the limits in this process, for good."""
+    for module, limits in LIMITS.items():
+        engine = import_module(f"nearfield.engine.local.{module}")
+        for name, value in limits.items():
+            assert isinstance(getattr(engine, name), int | float), f"{module}.{name} is not there any more"
+            setattr(engine, name, value)
