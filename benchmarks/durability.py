@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--documents", type=int, help="instead of 100,000 (open: 500,000)")
     parser.add_argument("--runs", type=int, default=5, help="how often each thing is measured")
+    parser.add_argument("--kills", type=int, default=10, help="how often `peers` kills each system")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to put collections while they are measured")
     parser.add_argument("--peers-python", type=Path, help="an interpreter that has txtai and chromadb")
@@ -45,7 +46,14 @@ def main() -> None:
     for part in arguments.parts or PARTS:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            options = Options(Path(folder), arguments.documents, arguments.seed, arguments.runs, arguments.peers_python)
+            options = Options(
+                folder=Path(folder),
+                documents=arguments.documents,
+                seed=arguments.seed,
+                runs=arguments.runs,
+                kills=arguments.kills,
+                peers_python=arguments.peers_python,
+            )
             PARTS[part](options)
         print(f"{part} took {time.perf_counter() - began:.0f} s\n")
 

@@ -26,6 +26,7 @@ class Options:
         documents: How many; None: as many as the figure asks for.
         seed: Of the documents.
         runs: How often each thing is measured.
+        kills: How often each system is killed.
         peers_python: The interpreter that has txtai and Chroma; None: without them.
     """
 
@@ -33,6 +34,7 @@ class Options:
     documents: int | None
     seed: int
     runs: int
+    kills: int
     peers_python: Path | None
 
 

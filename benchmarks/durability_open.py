@@ -26,6 +26,9 @@ import nearfield as nf
 
 BATCH = 10_000
 QUERIES = 1_000
+MEMORY_RUNS = 2
+"""Memory varies little from process to process, and a thousand queries take their time."""
+
 CHECKED = 30
 FROM_YEAR = 2015
 WHERE = {"category": CATEGORIES[3], "year": {"$gte": FROM_YEAR}}
@@ -34,25 +37,26 @@ WHERE = {"category": CATEGORIES[3], "year": {"$gte": FROM_YEAR}}
 def open_(options: Options) -> None:
     """Make a collection, and open it in fresh processes, each with a filtered hybrid query first."""
     n = options.documents or 500_000
-    print(f"open: {n:,} documents; medians of {options.runs} processes\n")
+    print(f"open: {n:,} documents; medians of {options.runs} processes, for memory of {MEMORY_RUNS}\n")
     folder = options.folder / "open"
     folder.mkdir()
     truth = _make(options, folder, n)
     vectors = n * DIMENSION * 4
     reader = command("durability_reader.py", folder)
     ask(reader)  # fills the page cache
-    answers: dict[str, list[dict[str, Any]]] = {"encoder": [], "cached": [], "cold": []}
+    cached, cold, encoder = [], [], []
     for _ in range(options.runs):
-        answers["encoder"].append(ask([*reader, "--encoder-alone"]))
-        answers["cached"].append(ask(reader))
+        encoder.append(ask([*reader, "--encoder-alone"]))
+        cached.append(ask(reader))
         drop_from_cache(folder)
-        answers["cold"].append(ask(reader))
-    cached, cold, encoder = (_medians(answers[name]) for name in ("cached", "cold", "encoder"))
-    _print_times(cached, cold, encoder)
-    _print_memory(cached, encoder, vectors)
-    middle, high = percentiles([seconds for answer in answers["cached"] for seconds in answer["each"]])
+        cold.append(ask(reader))
+    _print_times(_medians(cached), _medians(cold), _medians(encoder))
+    asked = ["--queries", str(QUERIES)]
+    after = [ask([*reader, *asked]) for _ in range(MEMORY_RUNS)]
+    _print_memory(_medians(after), ask([*reader, "--encoder-alone", *asked]), vectors)
+    middle, high = percentiles([seconds for answer in after for seconds in answer["each"]])
     print(f"hybrid queries, every other one filtered: p50 {middle:.1f} ms, p95 {high:.1f} ms")
-    print(f"filtered semantic search, recall@10: {truth.recall(answers['cached'][0]['found']):.3f}")
+    print(f"filtered semantic search, recall@10: {truth.recall(after[0]['found']):.3f}")
     print(f"bytes on disk: {sizes(folder / 'collection.nf')}\n")
 
 
@@ -60,7 +64,7 @@ def _make(options: Options, folder: Path, n: int) -> BruteForce:
     corpus = Corpus(options.seed)
     queries = corpus.query_vectors(CHECKED)
     np.save(folder / "queries.npy", queries)
-    (folder / "queries.json").write_text(json.dumps({"texts": corpus.query_texts(QUERIES), "where": WHERE}))
+    (folder / "queries.json").write_text(json.dumps({"texts": corpus.query_texts(QUERIES + 1), "where": WHERE}))
     truth = BruteForce(queries)
     seconds = 0.0
     col = nf.open(folder / "collection.nf")

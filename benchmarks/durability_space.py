@@ -73,12 +73,11 @@ def _compare(options: Options, corpus: Corpus, contents: Batch, replaced: Path, 
     rows = []
     with nf.open(replaced, create=False) as one, nf.open(fresh, create=False) as other:
         for mode, queries in (("semantic", list(vectors)), ("lexical", texts), ("hybrid", texts)):
-            found: dict[int, list[list[str]]] = {}
             times: dict[int, list[float]] = {0: [], 1: []}
             for _ in range(options.runs + 1):
-                for which, col in enumerate((one, other)):
-                    found[which] = []
-                    for query in queries:
+                found = {0: [], 1: []}
+                for query in queries:
+                    for which, col in enumerate((one, other)):
                         seconds, hits = timed(lambda q=query, c=col, m=mode: c.search(q, 10, mode=m))  # type: ignore[misc]
                         times[which].append(seconds)
                         found[which].append(hits.doc_ids)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from durability_common import since_start
 from durability_data import Corpus
 
@@ -30,6 +31,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument(
+        "--own", type=int, default=0, help="query: look for some of so many documents, by their vectors"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     act = {"bulk": _bulk, "add": _add, "fill": _fill, "query": _query}[arguments.what]
@@ -76,7 +80,18 @@ def _query(arguments: argparse.Namespace, corpus: Corpus) -> dict[str, Any]:
         began = time.perf_counter()
         found.append(system.search(query, 10))
         seconds.append(time.perf_counter() - began)
-    return {"first": first, "each": seconds, "found": found, "doc_ids": system.doc_ids()}
+    missed = sum(
+        system.search(vector, 1) != [doc_id] for doc_id, vector in _spread(corpus, arguments.own, arguments.queries)
+    )
+    return {"first": first, "each": seconds, "found": found, "missed": missed, "doc_ids": system.doc_ids()}
+
+
+def _spread(corpus: Corpus, n: int, wanted: int) -> list[tuple[str, np.ndarray]]:
+    """Return some of the first `n` documents, evenly spread and with the last one."""
+    if not n:
+        return []
+    vectors = corpus.batch(0, n).vectors
+    return [(str(i), vectors[i]) for i in np.linspace(0, n - 1, wanted).astype(int).tolist()]
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import queue
 import sys
 import threading
 import time
@@ -35,15 +36,21 @@ def main() -> None:
     singles = _singles(Corpus(), arguments.first)
     system.add(system.prepare(next(singles)))  # takes the locks
     print(json.dumps({"ready": True}), flush=True)
+    rates: queue.Queue[float | None] = queue.Queue()
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(rates, stop), daemon=True).start()
+    for rate in iter(rates.get, None):
+        print(json.dumps(_write(system, singles, rate, stop)), flush=True)
+
+
+def _listen(rates: queue.Queue[float | None], stop: threading.Event) -> None:
     for line in sys.stdin:
-        stop = threading.Event()
-        answers: list[dict[str, Any]] = []
-        adding = threading.Thread(target=lambda r=float(line): answers.append(_write(system, singles, r, stop)))  # noqa: B023
-        adding.start()
-        sys.stdin.readline()
-        stop.set()
-        adding.join()
-        print(json.dumps(answers[0]), flush=True)
+        if line == "stop\n":
+            stop.set()
+        else:
+            stop.clear()
+            rates.put(float(line))
+    rates.put(None)
 
 
 def _singles(corpus: Corpus, position: int) -> Iterator[Batch]:

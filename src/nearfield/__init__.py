@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NearfieldError,
         NotFound,
     )
+    from nearfield.health import check, repair, restore
     from nearfield.hits import Hit, Hits
     from nearfield.opening import open
 
@@ -44,9 +45,12 @@ _HOMES = {
     "MissingDependency": "errors",
     "NearfieldError": "errors",
     "NotFound": "errors",
+    "check": "health",
     "load_encoder": "encode",
     "open": "opening",
     "read_files": "documents",
+    "repair": "health",
+    "restore": "health",
 }
 
 __all__ = [
@@ -64,9 +68,12 @@ __all__ = [
     "NearfieldError",
     "NotFound",
     "__version__",
+    "check",
     "load_encoder",
     "open",
     "read_files",
+    "repair",
+    "restore",
 ]
 
 

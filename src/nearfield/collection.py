@@ -13,15 +13,20 @@ from nearfield import checks, ingest
 from nearfield.documents import Document, check_doc_id, read_documents
 from nearfield.documents.coerce import Documents
 from nearfield.encode.protocol import Encoder, Vectors
-from nearfield.engine.protocol import Engine, Stats
+from nearfield.engine.open import open_engine
+from nearfield.engine.protocol import Engine, Health, Snapshot, Stats
 from nearfield.errors import InvalidInput
 from nearfield.filters import Where, parse
+from nearfield.forks import tell_of_forks
 from nearfield.hits import Hits
 from nearfield.search import Query, SearchKeywords, SearchOptions, search_batch
 
 if TYPE_CHECKING:
     from nearfield.cluster import Clustering
     from nearfield.evaluate import Report
+
+_LEFT_BEHIND: list[Encoder | None] = []
+"""Encoders of a parent process: ending them in the child would wait for threads that it doesn't have."""
 
 Progress = Callable[[int, int], None]
 """Called during long work with how many documents are done, and how many there are."""
@@ -39,6 +44,21 @@ class Collection:
         self._encoder_choice = encoder
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
+        tell_of_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing; the engine does what is needed."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Forget the encoder in the child, if it can be loaded again: its threads stayed behind."""
+        if in_child:
+            self._loading = threading.Lock()
+            _LEFT_BEHIND.append(self._encoder)
+            self._encoder = None
+
+    def __reduce__(self) -> tuple[Callable[..., Collection], tuple[str, Encoder | str | None]]:
+        """Let a process that is started by 'spawn' open the same collection."""
+        return _open_again, (self._engine.location, self._encoder_choice)
 
     # -- documents -------------------------------------------------------------------------------------------------
 
@@ -47,7 +67,8 @@ class Collection:
     ) -> list[str]:
         """Add documents and return their doc_ids; when it returns, they are on disk.
 
-        The call is one batch, all or nothing. A document without a doc_id gets the next free number.
+        The call is one batch, all or nothing; `ingest` takes any number of documents. A document without a doc_id gets
+        the next free number.
 
         Args:
             documents: A str, a dict, a `Document`, an iterable of these, a pandas DataFrame or an Arrow table. A dict's
@@ -67,7 +88,12 @@ class Collection:
     def upsert(
         self, documents: Documents, *, vectors: Vectors | None = None, progress: Progress | None = None
     ) -> list[str]:
-        """Add documents, replacing those whose doc_id exists, and return their doc_ids; otherwise as `add`."""
+        """Add documents, replacing those whose doc_id exists, and return their doc_ids; otherwise as `add`.
+
+        A document that is stored with the same title and text keeps its vectors and is not encoded again, unless they
+        were given; one that is the same in metadata as well is not written. If several threads write a document, the
+        last one wins.
+        """
         return self._write(documents, vectors, progress, replacing=True)
 
     def _write(
@@ -76,14 +102,46 @@ class Collection:
         batch = read_documents(documents)
         if not batch:
             return []
-        if not replacing:
-            with self._engine.view() as view:
-                ingest.refuse_existing(batch, view)
-        if vectors is not None:
-            records = ingest.attach(batch, vectors, self._engine.settings.dimension)
-            return self._engine.write(records, replace=replacing)
-        records = ingest.encode(batch, self.encoder, progress)
-        return self._engine.write(records, replace=replacing, fingerprint=self.encoder.fingerprint)
+        written = ingest.write(self._engine, lambda: self.encoder, batch, vectors, replace=replacing, progress=progress)
+        return written.doc_ids
+
+    def ingest(
+        self,
+        documents: Documents,
+        *,
+        replace: bool = False,
+        batch_size: int | None = None,
+        source: str | None = None,
+        restart: bool = False,
+        vectors: Any = None,
+        progress: ingest.Progress | None = None,
+    ) -> ingest.Ingested:
+        """Add documents of any number in batches, and return how many were written, unchanged and resumed.
+
+        The documents are read as they are needed. Each batch is on disk before the next is read, and stays there if a
+        later one fails; the error ends with how many documents are stored. Otherwise it is as if they were added one by
+        one: a doc_id that comes twice is a Conflict, and with `replace` the later document replaces the earlier.
+
+        Args:
+            documents: As for `add`; an iterable may have any length.
+            replace: Replace documents whose doc_id exists, as `upsert` does.
+            batch_size: Documents that are committed together, fewer if they are long (over 16 million characters). If
+                not given, 2,048, or 8,192 with `vectors`.
+            source: A name for what is read. If this call is cut off, by an error or the end of the process, a later one
+                with the same source and documents passes over those that are stored, also those without a doc_id.
+            restart: Begin with the first document, whatever an earlier call with the same source has stored.
+            vectors: A row for each document, to be stored instead of encoding the texts: an array `(n, d)`, which may
+                be memory-mapped, or an iterable of rows; read in step with the documents.
+            progress: Called with (done, total) documents; the total is None if `documents` has no length.
+
+        Raises:
+            InvalidInput: a document or a vector can't be taken, or there are more of the ones than of the others.
+            Conflict: a doc_id exists already, and `replace` is false; or the first documents are not those that an
+                earlier call with the same source stored.
+            Locked: another process is writing.
+        """
+        manner = ingest.Manner(replace, batch_size, source, restart)
+        return ingest.run(self._engine, lambda: self.encoder, documents, vectors, manner, progress)
 
     def delete(self, doc_ids: str | int | Iterable[str | int] | None = None, *, where: Where | None = None) -> int:
         """Delete documents, by their doc_ids or by a condition, and return how many there were.
@@ -306,6 +364,63 @@ class Collection:
         self._engine.compact()
         return self.stats()
 
+    def check(self) -> Health:
+        """Return what is wrong with the collection's files, if anything: `ok` tells whether nothing is.
+
+        Every file is read: checksums, counts, lengths of vectors, and the derived index and columns against the
+        documents. It looks at one committed state, in bounded memory; reads and writes go on meanwhile.
+        `nearfield.check` does the same for a collection that can't be opened, and `nearfield.repair` mends.
+        """
+        return self._engine.check()
+
+    def snapshot(self, path: str | Path) -> Snapshot:
+        """Copy the newest committed state to a folder, and return what the copy holds.
+
+        The copy is a collection that `nearfield.open` reads and `nearfield.restore` copies back. It is one state,
+        though writers are at work. If the folder holds an older snapshot of this collection, only what is new is
+        written; the older one stays whole until the new one is. Everything copied is compared with its checksums.
+
+        Args:
+            path: A folder that is absent, empty, or holds an older snapshot of this collection.
+
+        Raises:
+            InvalidInput: there is something else at the path.
+            Conflict: there is another collection, another one's snapshot, or one that was written to since.
+            CorruptCollection: the collection is damaged (the message names the file); the older snapshot is as it was.
+            Locked: another process is writing the snapshot.
+            NearfieldError: writing failed, as on a full disk; the older snapshot is as it was.
+        """
+        return self._engine.snapshot(path)
+
+    def export_parquet(self, file: str | Path, *, where: Where | None = None, progress: Progress | None = None) -> int:
+        """Write documents and vectors to a Parquet file that pandas, polars and DuckDB read; return how many documents.
+
+        It is one committed state, of the documents that match. The file appears, or takes the place of one that was
+        there, when it is whole and on disk. `progress` is called with (written, total).
+
+        Raises:
+            InvalidInput: there is no such folder, or something else than a Parquet file at the path.
+            MissingDependency: pyarrow is not installed.
+        """
+        from nearfield.parquet import export
+
+        return export(self._engine, file, where, progress)
+
+    def import_parquet(self, file: str | Path, *, replace: bool = False, progress: Progress | None = None) -> int:
+        """Add the documents of a file that `export_parquet` wrote, as they were, and return how many there are.
+
+        Nothing is encoded. Every row is checked before the first is stored; then each batch is committed on its own.
+        With `replace`, documents whose doc_id exists are replaced. `progress` is called with (stored, total).
+
+        Raises:
+            InvalidInput: it is no export, or a row can't be taken (the message names it); nothing was stored.
+            Conflict: its vectors come from another encoder, or a doc_id exists already; nothing was stored.
+        """
+        from nearfield.parquet import import_into, open_export
+
+        with open_export(file) as source:
+            return import_into(self._engine, lambda: self.encoder, source, replace=replace, progress=progress)
+
     @property
     def generation(self) -> int:
         """Number of the newest committed state: it grows with every write."""
@@ -353,3 +468,7 @@ def _doc_ids(doc_ids: str | int | Iterable[str | int]) -> list[str]:
     if not isinstance(doc_ids, Iterable):
         raise InvalidInput(f"doc_ids must be a str, an int, or several of them, got {doc_ids!r}")
     return [check_doc_id(doc_id) for doc_id in doc_ids]
+
+
+def _open_again(location: str, encoder: Encoder | str | None) -> Collection:
+    return Collection(open_engine(location, None), encoder)

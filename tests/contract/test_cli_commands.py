@@ -307,18 +307,17 @@ def test_an_error_at_the_start_makes_no_collection(run, tmp_path):
 
 
 def test_interrupted_writing_keeps_whole_batches(run, tmp_path, monkeypatch):
-    from nearfield.collection import Collection
+    from nearfield.ingest import write
 
-    add = Collection.add
     calls = []
 
-    def interrupted(self, documents, **options):
-        calls.append(len(documents))
+    def interrupted(engine, encoder, batch, *words, **options):
+        calls.append(len(batch))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return add(self, documents, **options)
+        return write(engine, encoder, batch, *words, **options)
 
-    monkeypatch.setattr(Collection, "add", interrupted)
+    monkeypatch.setattr("nearfield.ingest.ingestion.write", interrupted)
     lines = b"one\ntwo\nthree\nfour\nfive\nsix\n"
     path = tmp_path / "a.nf"
     found = run("add", path, "-", "--format", "lines", "--batch-size", 2, stdin=lines)

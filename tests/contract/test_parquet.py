@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,11 +133,15 @@ def with_column(name: str, values, kind=None):
     return change
 
 
-def described(**fields):
+def described(**changes):
+    """Change what a file says of itself, with its checksum unless that is changed too."""
+
     def change(table):
-        return table.replace_schema_metadata(
-            {"nearfield": json.dumps({**json.loads(table.schema.metadata[b"nearfield"]), **fields})}
-        )
+        fields = json.loads(table.schema.metadata[b"nearfield"]) | changes
+        if "crc32" not in changes:
+            del fields["crc32"]
+            fields["crc32"] = zlib.crc32(json.dumps(fields, sort_keys=True).encode())
+        return table.replace_schema_metadata({"nearfield": json.dumps(fields)})
 
     return change
 
@@ -167,7 +173,8 @@ def test_pandas_reads_every_document_and_the_exact_vectors(made, file):
 
 def test_the_file_says_what_it_is(file):
     found = pq.ParquetFile(file)
-    assert json.loads(found.schema_arrow.metadata[b"nearfield"]) == {
+    described = json.loads(found.schema_arrow.metadata[b"nearfield"])
+    assert described | {"crc32": 0} == {
         "format": "nearfield documents",
         "version": 1,
         "encoder": "characters",
@@ -176,6 +183,7 @@ def test_the_file_says_what_it_is(file):
         "index": "auto",
         "recall": 0.9,
         "nearfield": nf.__version__,
+        "crc32": 0,
     }
     assert not any(field.nullable for field in found.schema_arrow)
     assert found.schema_arrow.field("vectors").type.value_type.list_size == 24
@@ -236,6 +244,29 @@ def test_batches_are_bounded_in_bytes(made, file, tmp_path, monkeypatch):
     assert steps == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_neither_way_holds_the_file_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "GROUP_BYTES", 1 << 20)
+    monkeypatch.setattr(exports, "BUFFER", 1 << 16)
+    monkeypatch.setattr(exports, "READ_AT_ONCE", 64)
+    texts = random.Random(0)
+    documents = [nf.Document("text", i, metadata={"bulk": texts.randbytes(4000).hex()}) for i in range(2000)]
+    before, peaks = pa.total_allocated_bytes(), [0, 0]
+
+    def watch(way: int) -> None:
+        peaks[way] = max(peaks[way], pa.total_allocated_bytes() - before)
+
+    with nf.open(tmp_path / "a.nf", encoder=Encoder()) as collection:
+        collection.add(documents, vectors=np.ones((2000, 24), np.float32))
+        collection.export_parquet(tmp_path / "a.parquet", progress=lambda *_: watch(0))
+    with parquet.open_export(tmp_path / "a.parquet") as source:
+        for row in source.rows():
+            assert row.record.document.metadata == documents[int(str(row.record.document.doc_id))].metadata
+            watch(1)
+    size = (tmp_path / "a.parquet").stat().st_size
+    assert size > 8_000_000
+    assert max(peaks) < 0.7 * size, peaks
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 NAMES = st.text("ab.$ é機\u2028", max_size=4) | TEXTS
 JSON = st.recursive(
@@ -255,7 +286,7 @@ def scratch(tmp_path_factory):
         yield collection
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.dictionaries(NAMES, JSON), min_size=1, max_size=8))
 def test_any_metadata_comes_back_with_its_types(scratch, dicts):
     file = Path(scratch._engine.location).with_name("a.parquet")
@@ -305,7 +336,8 @@ def test_an_export_is_one_state_whatever_is_written_meanwhile(made, tmp_path, mo
         assert total == 7
         made.add(nf.Document("later", f"later-{done}"))
         made.upsert(nf.Document("replaced", "d7"))
-        made.delete(["d0"]) if "d0" in made else None
+        if "d0" in made:
+            made.delete("d0")
 
     made.export_parquet(tmp_path / "a.parquet", progress=meanwhile)
     assert "d0" not in made
@@ -334,14 +366,13 @@ def test_an_interrupted_export_leaves_what_was_there(made, tmp_path, error):
 
 def test_a_full_disk_is_a_clear_error(made, file, monkeypatch):
     before = file.read_bytes()
+    made.add(nf.Document("one more", "d8"))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        nf.NearfieldError, match=r"made\.parquet failed: No space left on device; what was there before"
-    ):
+    with pytest.raises(nf.NearfieldError, match=r"made\.parquet failed: No space left on device; no part of a file"):
         made.export_parquet(file)
     monkeypatch.undo()
     assert file.read_bytes() == before
@@ -471,9 +502,10 @@ BAD_COLUMNS = {
         "the column spans must be",
     ),
     "no description": (lambda t: t.replace_schema_metadata({}), "no export of a collection; `nearfield add` reads"),
-    "another description": (described(format="other"), "what it says of itself can't be read"),
-    "a damaged description": (described(recall=None), "what it says of itself can't be read"),
-    "an impossible dimension": (described(dimension=-3), "what it says of itself can't be read"),
+    "another description": (described(format="other"), "damaged: what it says of itself"),
+    "a damaged description": (described(encoder="charakters", crc32=1), "damaged: what it says of itself"),
+    "no JSON": (lambda t: t.replace_schema_metadata({"nearfield": "{"}), "damaged: what it says of itself"),
+    "a list": (lambda t: t.replace_schema_metadata({"nearfield": "[]"}), "damaged: what it says of itself"),
 }
 
 
@@ -487,6 +519,8 @@ def test_a_file_that_does_not_fit_is_refused_whole(file, tmp_path, case):
         assert str(caught.value).startswith(f"{bad}: ")
         assert len(back) == 0
         assert back.generation == 0
+    with pytest.raises(nf.InvalidInput, match=message), parquet.open_export(bad) as source:
+        parquet.engine_for(tmp_path / "new.nf", source)
     assert main(["import", str(tmp_path / "new.nf"), str(bad)]) == 2
     assert not (tmp_path / "new.nf").exists()
 
@@ -510,6 +544,7 @@ def test_a_damaged_file_is_noticed_wherever_the_damage_is(made, file, tmp_path):
             with parquet.open_export(damaged) as source:
                 source.check()
                 found = [as_stored(row) for row in source.rows()]
+                assert source.settings == made._engine.settings
             assert found == expected  # the byte says nothing about them: a statistic, or the name of the writer
         except (nf.InvalidInput, nf.IncompatibleFormat) as error:
             assert str(damaged) in str(error)

@@ -19,9 +19,7 @@ from crash.nursery import Nursery
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the judge keep to the limits that the workers keep to."""
-    for module, limits in small.LIMITS.items():
-        for name, value in limits.items():
-            monkeypatch.setattr(f"nearfield.engine.local.{module}.{name}", value)
+    small.make_small(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")

@@ -13,21 +13,26 @@ import shutil
 import pytest
 from crash import watch
 from crash.disk import Disk, Luck, lay_out, picture
-from crash.judge import judge
-from crash.model import Model, outcomes
+from crash.judge import judge, judge_snapshot
+from crash.model import Model, outcomes, snapshot_outcomes
 from crash.plan import plan
 from crash.watch import Kind
+from crash.worker import SNAPSHOT
 
 POINTS = int(os.environ.get("NEARFIELD_POWER_LOSSES", "400"))
 POINTS_IN_A_RUN = 100
 OPERATIONS = 40
 
 
+PLACE = "shelf/col.nf"
+"""Of the collection on the disk; its parent is made with it."""
+
+
 def run_watched(disk, operations):
-    """Do operations on disk/machine/col.nf, and return the log."""
+    """Do operations on a collection on disk/machine, and return the log."""
     (disk / "machine").mkdir()
     (disk / "plan.json").write_text(json.dumps(operations))
-    arguments = ["-m", "crash.worker", str(disk / "machine" / "col.nf"), str(disk / "plan.json")]
+    arguments = ["-m", "crash.worker", str(disk / "machine" / PLACE), str(disk / "plan.json")]
     done = watch.run(arguments, disk / "machine", disk / "log")
     assert done.returncode == 0, done.stderr
     return list(watch.read_log(disk / "log"))
@@ -52,15 +57,18 @@ def test_power_loss(watching, disk, history):
     chosen = choose(records, random.Random(history), POINTS_IN_A_RUN)
     machine, done = Disk(disk / "machine"), 0
     for point, record in enumerate([*records, None]):
-        for luck in chosen.get(point, []):
-            lay_out(machine.crash(Luck(luck)), disk / "after")
+        for number, luck in enumerate(chosen.get(point, [])):
+            after = disk / f"after-{point}-{number}"
+            lay_out(machine.crash(Luck(luck)), after)
             try:
-                judge(disk / "after" / "col.nf", outcomes(Model(), operations, done), seed=point)
+                kept = snapshot_outcomes(Model(), None, operations, done)
+                judge_snapshot((after / PLACE).with_name(SNAPSHOT), kept, after / "restored.nf")
+                judge(after / PLACE, outcomes(Model(), operations, done), seed=point)
             except Exception as error:
                 trail = "\n".join(describe(record) for record in records[max(0, point - 30) : point])
                 error.add_note(f"power lost after {point} calls, {done} operations, luck {luck}; before it:\n{trail}")
                 raise
-            shutil.rmtree(disk / "after")
+            shutil.rmtree(after, ignore_errors=True)
         if record is not None:
             machine.take(record)
             done = int(record.data) if record.kind is Kind.MARK else done

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from crash.judge import judge
-from crash.model import Model, outcomes
+from crash.judge import judge, judge_snapshot
+from crash.model import Model, outcomes, snapshot_outcomes
 from crash.plan import plan
+from crash.worker import SNAPSHOT
 
 STEPS = [
     "append vectors",
@@ -19,6 +20,8 @@ STEPS = [
     "vacuum",
     "save columns",
     "swap columns",
+    "snapshot vectors",
+    "snapshot documents",
 ]
 ONCE = {"write manifest"}
 OPERATIONS = 120
@@ -35,7 +38,9 @@ def test_kill_at_a_step(nursery, disk, step, edge, occurrence):
     worker = nursery.start(disk / "col.nf", operations, step=(step, edge, occurrence))
     worker.wait()
     assert worker.status == -9, f"the step {step!r} was not reached {occurrence} times"
-    model = judge(disk / "col.nf", outcomes(Model(), operations, worker.done or 0))
+    done = worker.done or 0
+    judge_snapshot(disk / SNAPSHOT, snapshot_outcomes(Model(), None, operations, done), disk / "restored.nf")
+    model = judge(disk / "col.nf", outcomes(Model(), operations, done))
     # The next writer goes on from there.
     more = plan((step, edge, occurrence, "again"), model, 10)
     worker = nursery.start(disk / "col.nf", more)

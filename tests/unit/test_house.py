@@ -34,8 +34,10 @@ ROOMS = [
     "evaluate",
     "monitor",
     "ingest",
+    "parquet",
     "collection",
     "opening",
+    "health",
     "serve",
     "cli",
     "testing",
@@ -119,9 +121,12 @@ def test_the_public_face_is_pinned():
         "NearfieldError",
         "NotFound",
         "__version__",
+        "check",
         "load_encoder",
         "open",
         "read_files",
+        "repair",
+        "restore",
     ]
     assert all(getattr(nf, name) is not None for name in nf.__all__)
     assert dir(nf) == sorted(nf.__all__)

@@ -103,6 +103,12 @@ SkipEmpty: TypeAlias = Annotated[
 BatchSize: TypeAlias = Annotated[
     int, typer.Option("--batch-size", min=1, max=1_000_000, metavar="N", help="Documents that are committed together.")
 ]
+Restart: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Begin with the first document, also if an earlier run that was cut off stored some of them."
+    ),
+]
 EncoderName: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from nearfield.cli import options
 from nearfield.cli.output import Interrupted, print_json
+from nearfield.cli.progress import progress_bar
 from nearfield.documents import Document, count_documents, read_files
-from nearfield.errors import NearfieldError
 
 if TYPE_CHECKING:
     from nearfield.collection import Collection
+    from nearfield.ingest import Ingested
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
-    """The files to read, and which of their fields is what; see `nearfield.read_files`."""
+    """The files to read, and which of their fields is what; see `nearfield.read_files`.
+
+    Iterating gives the documents; each iteration reads the files from the beginning.
+    """
 
     paths: list[str]
     doc_id: str | None
@@ -34,10 +39,20 @@ class Reading:
     limit: int | None
     skip_empty: bool = False
     left_out: list[str] = field(default_factory=list)
+    _begun: Iterator[Document] | None = None
 
-    def batches(self, size: int) -> Iterator[list[Document]]:
-        """Yield the documents in lists of a size, the last one shorter."""
-        documents = read_files(
+    def begin(self, count: int) -> None:
+        """Read the first documents, which the next iteration gives before the others."""
+        documents = iter(self)
+        first = list(islice(documents, count))
+        self._begun = chain(first, documents)
+
+    def __iter__(self) -> Iterator[Document]:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
+        self.left_out.clear()
+        return read_files(
             self.paths,
             doc_id=self.doc_id,
             text=self.text,
@@ -47,13 +62,19 @@ class Reading:
             limit=self.limit,
             on_empty=self.left_out.append if self.skip_empty else None,
         )
-        while batch := list(islice(documents, size)):
-            yield batch
 
     def count(self) -> int | None:
         """Return how many documents there are, if that is known before they are read."""
         count = count_documents(self.paths, format=self.format)
         return count if count is None or self.limit is None else min(count, self.limit)
+
+    def source(self) -> str | None:
+        """Return the name of what is read; None for stdin and pipes, which can't be read once more."""
+        paths = [Path(path) for path in self.paths if path != "-"]
+        if len(paths) < len(self.paths) or not all(path.is_file() or path.is_dir() for path in paths):
+            return None
+        # Names of files needn't be Unicode, while names of sources are.
+        return ", ".join(os.fsencode(path.resolve()).decode(errors="backslashreplace") for path in paths)
 
 
 def writing_command(*, replace: bool, help: str) -> Callable[..., None]:  # noqa: A002
@@ -70,94 +91,76 @@ def writing_command(*, replace: bool, help: str) -> Callable[..., None]:  # noqa
         limit: options.Limit = None,
         skip_empty: options.SkipEmpty = False,
         batch_size: options.BatchSize = 2048,
+        restart: options.Restart = False,
         encoder: options.EncoderName = None,
         as_json: options.Json = False,
     ) -> None:
         reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
-        write(path, reading, batch_size=batch_size, encoder=encoder, replace=replace, as_json=as_json)
+        writing = Writing(path, reading, replace=replace, batch_size=batch_size, restart=restart)
+        writing.run(encoder, as_json)
 
     command.__doc__ = help
     return command
 
 
-def write(path: str, reading: Reading, *, batch_size: int, encoder: str | None, replace: bool, as_json: bool) -> None:
-    """Write the documents of files to a collection, each batch committed, and say at the end what was done.
+@dataclass(frozen=True)
+class Writing:
+    """What is written where; see `Collection.ingest`."""
 
-    Raises:
-        NearfieldError: a document or a file can't be taken; the message ends with how much is stored.
-    """
-    from nearfield.opening import open as open_collection
+    path: str
+    reading: Reading
+    replace: bool
+    batch_size: int
+    restart: bool
 
-    batches = reading.batches(batch_size)
-    # Before the collection is made, so that a file that can't be read leaves nothing behind.
-    first = next(batches, [])
-    started = time.monotonic()
-    with open_collection(path, encoder=encoder) as collection:
-        written = 0
+    def run(self, encoder: str | None, as_json: bool) -> None:
+        """Write the documents, each batch committed, and say at the end what was done.
+
+        Raises:
+            NearfieldError: a document or a file can't be taken; the message ends with how much is stored.
+        """
+        from nearfield.opening import open as open_collection
+
+        # Before the collection is made, so that a file that can't be read leaves nothing behind.
+        self.reading.begin(self.batch_size)
+        started = time.monotonic()
+        with open_collection(self.path, encoder=encoder) as collection:
+            done = self._ingest(collection)
+            self._summarise(done, len(collection), time.monotonic() - started, as_json)
+
+    def _ingest(self, collection: Collection) -> Ingested:
+        source = self.reading.source()
+        # Counting reads the files, for the bar alone.
+        total = self.reading.count() if sys.stderr.isatty() else None
         try:
-            with _progress(reading) as show:
-                for batch in _with(first, batches):
-                    written += _write_batch(collection, batch, replace, written, show)
+            with progress_bar("Writing") as show:
+                return collection.ingest(
+                    self.reading,
+                    replace=self.replace,
+                    batch_size=self.batch_size,
+                    source=source,
+                    restart=self.restart and source is not None,
+                    progress=lambda done, _: show(done, total),
+                )
         except KeyboardInterrupt:
-            kept = f"{path} holds {len(collection):,} documents, every one of them complete"
-            raise Interrupted(f"interrupted; {kept}") from None
-        except NearfieldError as error:
-            kept = f" ({written:,} documents before it are stored)" if written else ""
-            raise type(error)(f"{error}{kept}") from None
-        _summarise(path, written, len(collection), reading.left_out, time.monotonic() - started, as_json)
+            kept = f"{self.path} holds {len(collection):,} documents, every one of them complete"
+            then = "" if source is None else "; the same command goes on from there"
+            raise Interrupted(f"interrupted; {kept}{then}") from None
 
-
-def _with(first: list[Document], batches: Iterator[list[Document]]) -> Iterator[list[Document]]:
-    yield first
-    yield from batches
-
-
-def _write_batch(
-    collection: Collection, batch: list[Document], replace: bool, before: int, show: Callable[[int], None]
-) -> int:
-    def encoded(done: int, total: int) -> None:
-        show(before + len(batch) * done // max(total, 1))
-
-    store = collection.upsert if replace else collection.add
-    count = len(store(batch, progress=encoded))
-    show(before + count)
-    return count
-
-
-def _summarise(path: str, written: int, documents: int, left_out: list[str], seconds: float, as_json: bool) -> None:
-    if as_json:
-        print_json({"written": written, "documents": documents, "left_out": left_out, "seconds": round(seconds, 3)})
-    else:
-        rate = written / max(seconds, 1e-9)
+    def _summarise(self, done: Ingested, documents: int, seconds: float, as_json: bool) -> None:
+        left_out = self.reading.left_out
+        if as_json:
+            counts = {"written": done.written, "unchanged": done.unchanged, "resumed": done.resumed}
+            print_json({**counts, "documents": documents, "left_out": left_out, "seconds": round(seconds, 3)})
+            return
+        if done.resumed:
+            typer.echo(f"{done.resumed:,} documents were stored by an earlier run.")
+        if done.unchanged:
+            typer.echo(f"{done.unchanged:,} documents were there already, unchanged.")
+        rate = done.written / max(seconds, 1e-9)
         typer.echo(
-            f"Wrote {written:,} documents in {seconds:.1f} s ({rate:,.0f} a second); {path} holds {documents:,}."
+            f"Wrote {done.written:,} documents in {seconds:.1f} s ({rate:,.0f} a second); {self.path} holds "
+            f"{documents:,}."
         )
         if left_out:
             typer.echo(f"Left out {len(left_out):,} without text or title, the first at {left_out[0]}.")
-
-
-@contextmanager
-def _progress(reading: Reading) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr if that is a terminal, and give what moves it: called with how many are done."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("Writing"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    started = time.monotonic()
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=reading.count(), rate="")
-
-        def show(done: int) -> None:
-            rate = f"{done / max(time.monotonic() - started, 1e-9):,.0f} a second"
-            bar.update(task, completed=done, rate=rate)
-
-        yield show

@@ -40,12 +40,8 @@ def read_documents(documents: Documents) -> list[Document]:
     """
     found: list[Document] = []
     rows: dict[str | int, int] = {}
-    for row, item in enumerate(_items(documents)):
-        try:
-            # A Document is checked again, since its metadata may have been changed after it was made.
-            document = replace(item) if type(item) is Document else _document(item)
-        except InvalidInput as error:
-            raise InvalidInput(f"document {row}{_named(item)}: {error}") from None
+    for row, item in enumerate(each(documents)):
+        document = read_document(item, row)
         doc_id = document.doc_id
         if doc_id is not None and rows.setdefault(doc_id, row) != row:
             raise InvalidInput(
@@ -55,8 +51,25 @@ def read_documents(documents: Documents) -> list[Document]:
     return found
 
 
-def _items(documents: Any) -> Iterable[Any]:
-    """Return what is to be read as one document each."""
+def read_document(item: Any, row: int) -> Document:
+    """Return one of what `each` gives as a document.
+
+    Raises:
+        InvalidInput: it can't be taken; the message names its row.
+    """
+    try:
+        # A Document is checked again, since its metadata may have been changed after it was made.
+        return replace(item) if type(item) is Document else _document(item)
+    except InvalidInput as error:
+        raise InvalidInput(f"document {row}{_named(item)}: {error}") from None
+
+
+def each(documents: Documents) -> Iterable[Any]:
+    """Return what is to be read as one document each; nothing is read yet.
+
+    Raises:
+        InvalidInput: it is nothing that has documents.
+    """
     if isinstance(documents, str | Mapping | Document):
         return (documents,)
     if is_frame(documents):

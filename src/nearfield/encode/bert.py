@@ -143,6 +143,8 @@ class BertEncoder:
             vectors[order[start : start + len(encoded)]] = encoded
             start += len(encoded)
         self._checked_digest()
+        # What is compiled has weights of its own, often of half the size, from its first run on.
+        self._weights.let_go()
         return vectors
 
     def _batches(self, ids: list[Ids], order: Any, lengths: Any) -> Iterator[Batch]:
@@ -157,10 +159,6 @@ class BertEncoder:
     def _tokens(self) -> Tokens:
         return Tokens(self._folder / "tokenizer.json", lower_case=self._settings.lower_case)
 
-    @cached_property
-    def _graph(self) -> Any:
-        return build_graph(self._settings, self._weights.tensors, self._tokens.size)
-
     @property
     def _one(self) -> Runner:
         with self._lock:  # compiled once, whatever the number of threads that ask first
@@ -173,11 +171,15 @@ class BertEncoder:
 
     @cached_property
     def _latency(self) -> Runner:
-        return Runner(self._graph, self.precision, "LATENCY")
+        return self._compile("LATENCY")
 
     @cached_property
     def _throughput(self) -> Runner:
-        return Runner(self._graph, self.precision, "THROUGHPUT")
+        return self._compile("THROUGHPUT")
+
+    def _compile(self, hint: str) -> Runner:
+        graph = build_graph(self._settings, self._weights.tensors, self._tokens.size)
+        return Runner(graph, self.precision, hint)
 
     def _checked_digest(self) -> str:
         """Return the weights' SHA-256 once it is known to be the right one; until then no vector leaves the encoder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ _STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 class Weights:
-    """The tensors of one file, read once into memory; the digest is taken from the very bytes that are used.
+    """The tensors of one file, mapped into memory; the digest is taken from the very bytes that are used.
 
     Reading and hashing run in a thread of their own, so that libraries are imported and the graph is compiled in the
     meantime.
@@ -28,6 +29,7 @@ class Weights:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._buffer: NDArray[np.uint8] | None = None
+        self._mapping: Any = None
         self._error: OSError | None = None
         self._digest = ""
         self._read = threading.Event()
@@ -36,7 +38,12 @@ class Weights:
 
     def _read_and_hash(self) -> None:
         try:
-            self._buffer = np.fromfile(self._path, dtype=np.uint8)
+            # Writable for OpenVINO's sake, and private: nothing ever reaches the file.
+            if self._path.stat().st_size:
+                mapped = np.memmap(self._path, dtype=np.uint8, mode="c")
+                self._mapping, self._buffer = mapped.base, np.asarray(mapped)
+            else:  # which can't be mapped
+                self._buffer = np.empty(0, np.uint8)
         except OSError as error:
             self._error = error
             return
@@ -70,6 +77,12 @@ class Weights:
             for name, entry in header.items()
             if name != "__metadata__" and isinstance(entry, dict) and entry.get("dtype") in _STORED
         }
+
+    def let_go(self) -> None:
+        """Give the memory back to the system; a tensor that is used again is read from the file again."""
+        self._hasher.join()
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def _checked_buffer(self) -> NDArray[np.uint8]:
         if self._buffer is None:

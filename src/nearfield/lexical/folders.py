@@ -233,20 +233,41 @@ class IndexFolders:
 def _link(source: Path, folder: Path, base: Marker) -> None:
     folder.mkdir()
     for name in base.files:
+        if name in _CHANGING:
+            _copy(source / name, folder / name)
+            continue
         try:
-            if name in _CHANGING:
-                raise OSError("tantivy would change it in both folders")
             os.link(source / name, folder / name)
-        except OSError:  # or a file system without links
-            shutil.copyfile(source / name, folder / name)
+        except OSError:  # a file system without links
+            _copy(source / name, folder / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
 
 
 def _add(folder: Path, documents: Iterable[tuple[int, str]], base: Marker) -> tuple[int, float]:
     """Add documents, and return how many, and the mean number of terms of all that are in the folder."""
-    import tantivy
-
     index = _tantivy_index(folder)
     writer = index.writer(HEAP_BYTES, 1)
+    try:
+        added, known_term = _add_to(writer, documents)
+        writer.commit()
+    finally:
+        writer.wait_merging_threads()  # also after a failure: its threads would write on while the folder is removed
+    index.reload()
+    if known_term:
+        return added, _average(index, known_term)
+    return added, base.average * base.documents / max(base.documents + added, 1)
+
+
+def _add_to(writer: tantivy.IndexWriter, documents: Iterable[tuple[int, str]]) -> tuple[int, str]:
+    """Add documents, and return how many, and a term that one of them has; "" if there is none."""
+    import tantivy
+
     added, known_term = 0, ""
     for key, text in documents:
         document = tantivy.Document()
@@ -255,12 +276,7 @@ def _add(folder: Path, documents: Iterable[tuple[int, str]], base: Marker) -> tu
         writer.add_document(document)
         added += 1
         known_term = known_term or next((term for term in terms(text) if len(term) < 100), "")
-    writer.commit()
-    writer.wait_merging_threads()
-    index.reload()
-    if known_term:
-        return added, _average(index, known_term)
-    return added, base.average * base.documents / max(base.documents + added, 1)
+    return added, known_term
 
 
 def _average(index: tantivy.Index, term: str) -> float:
@@ -289,6 +305,7 @@ def _tantivy_index(folder: Path) -> tantivy.Index:
         .build()
     )
     index = tantivy.Index(schema, path=str(folder))
+    index.config_reader(reload_policy="manual")  # by default it follows what happens in its folder
     index.register_tokenizer("nearfield", analyzer())
     return index
 

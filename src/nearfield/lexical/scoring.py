@@ -31,35 +31,50 @@ def quantised(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return _LENGTHS[np.searchsorted(_LENGTHS, lengths, side="right") - 1]
 
 
-def idf(having: int, documents: int) -> float:
+def idf(having: int, documents: int) -> np.float32:
     """Return the weight of a term, ln(1 + (N - n + 0.5) / (n + 0.5)): above 0, and higher for rarer terms.
 
     Args:
         having: n, how many documents have it.
         documents: N, how many there are.
 
-    >>> round(idf(1, 3), 4)
+    >>> round(float(idf(1, 3)), 4)
     0.9808
     """
-    return math.log(1 + (documents - having + 0.5) / (having + 0.5))
+    odds = (np.float32(documents - having) + np.float32(0.5)) / (np.float32(having) + np.float32(0.5))
+    return np.float32(math.log(np.float32(1) + odds))
 
 
-def saturation(counts: NDArray[np.int64], lengths: NDArray[np.int64], average: float) -> NDArray[np.float64]:
-    """Return what a term is worth in each document, before its idf: (k1 + 1) f / (f + k1 (1 - b + b l / L)).
+def weight(base: np.float32, boost: float) -> np.float32:
+    """Return (k1 + 1) times an idf times a boost."""
+    return base * np.float32(1 + K1) * np.float32(boost)
+
+
+def scores(
+    weight: np.float32, counts: NDArray[np.int64], lengths: NDArray[np.int64], average: float
+) -> NDArray[np.float32]:
+    """Return what a term adds to each document's score, w f / (f + k1 (1 - b + b l / L)); float32 `(n,)`.
+
+    Each step is one of 32 bits, as tantivy does it, so that a document has the same score in memory and in an index.
 
     Args:
+        weight: w, see `weight`.
         counts: f, how often the document has the term; int64 `(n,)`.
         lengths: l, how many terms the document has, quantised; int64 `(n,)`.
         average: L, the mean length.
     """
-    return (K1 + 1) * counts / (counts + K1 * (1 - B + B * lengths / average))
+    single = np.float32
+    frequencies = counts.astype(single)
+    norms = np.multiply(lengths.astype(single), single(B), dtype=single) / single(average)
+    norms = np.multiply(norms + single(1 - B), single(K1), dtype=single)
+    return np.multiply(frequencies / (frequencies + norms), weight, dtype=single)
 
 
-def rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def rounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return scores to 20 significant bits (within 1e-6 of their value).
 
     tantivy adds in 32 bits and in no fixed order; equal documents should tie wherever they lie.
     """
-    fractions, exponents = np.frexp(scores)
+    fractions, exponents = np.frexp(values.astype(np.float64))
     kept: NDArray[np.float64] = np.ldexp(np.round(fractions * 2**20), exponents - 20)
     return kept

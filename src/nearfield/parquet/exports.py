@@ -19,7 +19,7 @@ from nearfield.engine.protocol import Record, Settings
 from nearfield.errors import InvalidInput
 from nearfield.parquet import layout
 
-READ_AT_ONCE = 256
+READ_AT_ONCE = 512
 """Rows decoded together: long documents have hundreds of passages."""
 
 BUFFER = 1 << 20
@@ -31,10 +31,17 @@ UNIT = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A document of an exported file, and whether its vectors came from the collection's encoder."""
+    """A document of an exported file.
+
+    Args:
+        record: The document with its passages and vectors.
+        encoded: Whether its vectors came from the collection's encoder.
+        size: About how many bytes it takes.
+    """
 
     record: Record
     encoded: bool
+    size: int
 
 
 class ExportFile:
@@ -134,17 +141,16 @@ class ExportFile:
             "must have a vector for each span, and at least one",
         )
         end = 0
-        for number, *fields, by_encoder, count in zip(numbers, *texts, encoded, span_counts, strict=True):
-            document = self._document(number, *fields)
+        for number, text, *others, by_encoder, count in zip(numbers, *texts, encoded, span_counts, strict=True):
+            document = self._document(number, text, *others)
             start, end = end, end + count
             parts = [(int(a), int(b)) for a, b in spans[start:end]]
-            if not all(0 <= a <= b <= len(document.text) for a, b in parts):
-                raise self._wrong(
-                    number, f"spans must lie within the text of {len(document.text)} characters, got {parts}"
-                )
+            if not all(0 <= a <= b <= len(text) for a, b in parts):
+                raise self._wrong(number, f"spans must lie within the text of {len(text)} characters, got {parts}")
             if by_encoder and self.settings.fingerprint is None:
                 raise self._wrong(number, "is said to be encoded, and the file names no encoder's fingerprint")
-            yield Row(Record(document, parts, vectors[start:end]), by_encoder)
+            record = Record(document, parts, vectors[start:end])
+            yield Row(record, by_encoder, record.vectors.nbytes + len(text) + sum(map(len, others)))
 
     def _document(self, number: int, text: str, doc_id: str, title: str, metadata: str) -> Document:
         try:
@@ -220,7 +226,7 @@ class ExportFile:
 def _readable(path: str) -> Iterator[None]:
     try:
         yield
-    except (layout.arrow().ArrowException, OSError) as error:
+    except (layout.arrow().ArrowException, OSError, UnicodeDecodeError) as error:  # the last one for damaged names
         reason = str(error).partition("\n")[0]
         raise InvalidInput(f"{path}: not a readable Parquet file, or damaged ({reason})") from None
 
@@ -241,6 +247,7 @@ def open_export(file: str | Path) -> Iterator[ExportFile]:
     if not path.is_file():
         raise InvalidInput(f"no file {str(file)!r}; check the path")
     with _readable(str(file)):
-        opened = parquet.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
+        # Reading ahead would bring the whole file into memory.
+        opened = parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
     with opened:
         yield ExportFile(str(file), opened)

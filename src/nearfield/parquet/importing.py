@@ -11,11 +11,11 @@ from nearfield.engine.protocol import Engine, Record, Settings
 from nearfield.errors import Conflict, MissingDependency, NearfieldError, NotFound
 from nearfield.parquet.exports import ExportFile
 
-BATCH = 4096
+BATCH = 16_384
 """Documents that are committed together, at most."""
 
 BATCH_BYTES = 32 << 20
-"""Of the vectors that are committed together, about."""
+"""Of documents and vectors that are committed together, about."""
 
 
 def engine_for(location: str | Path, source: ExportFile) -> Engine:
@@ -132,6 +132,6 @@ def _batches(source: ExportFile) -> Iterator[tuple[list[Record], bool]]:
             yield held, kind
             held, size = [], 0
         held.append(row.record)
-        kind, size = row.encoded, size + row.record.vectors.nbytes
+        kind, size = row.encoded, size + row.size
     if held:
         yield held, kind

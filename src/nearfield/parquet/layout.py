@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,29 +87,22 @@ def kind_of(kind: Any) -> str:
 
 
 def describe(settings: Settings) -> str:
-    """Return what a file says of itself, as JSON."""
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "encoder": settings.encoder,
-            "fingerprint": settings.fingerprint,
-            "dimension": settings.dimension,
-            "index": settings.index,
-            "recall": settings.recall,
-            "nearfield": __version__,
-        },
-        ensure_ascii=False,
-    )
+    """Return what a file says of itself, as JSON with a checksum: Parquet has none for it."""
+    fields = {
+        "format": FORMAT,
+        "version": VERSION,
+        "encoder": settings.encoder,
+        "fingerprint": settings.fingerprint,
+        "dimension": settings.dimension,
+        "index": settings.index,
+        "recall": settings.recall,
+        "nearfield": __version__,
+    }
+    return json.dumps(fields | {"crc32": _checksum(fields)}, ensure_ascii=False)
 
 
-_TYPES: dict[str, Any] = {
-    "encoder": str,
-    "fingerprint": str | None,
-    "dimension": int | None,
-    "index": str,
-    "recall": float,
-}
+def _checksum(fields: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())
 
 
 def settings_of(metadata: Mapping[bytes, bytes] | None, path: str) -> Settings:
@@ -129,16 +123,14 @@ def settings_of(metadata: Mapping[bytes, bytes] | None, path: str) -> Settings:
             "Parquet files, and Collection.add(documents, vectors=...) takes their vectors"
         )
     try:
-        found = json.loads(text)
-        version = found["version"] if found["format"] == FORMAT else None
-        fields = {name: found.get(name) for name in _TYPES}
+        fields = json.loads(text)
+        whole = fields.pop("crc32") == _checksum(fields) and fields["format"] == FORMAT
     except (ValueError, KeyError, TypeError, AttributeError):
-        version = None
-    if type(version) is int and version > VERSION:
+        whole = False
+    if not whole:
+        raise InvalidInput(f"{path}: damaged: what it says of itself ({KEY!r} of its metadata) can't be read")
+    if fields["version"] != VERSION:
         raise IncompatibleFormat(
-            f"{path}: an export of format version {version}, and this nearfield reads up to {VERSION}; upgrade it"
+            f"{path}: an export of format version {fields['version']}, and this nearfield reads {VERSION}; upgrade it"
         )
-    well = version == VERSION and all(isinstance(fields[name], kind) for name, kind in _TYPES.items())
-    if not well or (fields["dimension"] is not None and fields["dimension"] < 1):
-        raise InvalidInput(f"{path}: what it says of itself can't be read ({KEY!r} of its metadata); export it again")
-    return Settings(**fields)
+    return Settings(**{name: fields[name] for name in ("encoder", "index", "recall", "dimension", "fingerprint")})

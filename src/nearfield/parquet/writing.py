@@ -61,7 +61,7 @@ def export(
                 _write(stream, view, keys, engine.settings, progress or (lambda *_: None))
         except OSError as error:
             raise NearfieldError(
-                f"exporting to {target} failed: {error.strerror or error}; what was there before is untouched"
+                f"exporting to {target} failed: {error.strerror or error}; no part of a file is left there"
             ) from error
     return len(keys)
 

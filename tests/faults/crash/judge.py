@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def judge(folder: Path, allowed: Sequence[Model], seed: int = 0) -> Model:
 
     It is written to, and is as before afterwards. An empty collection need not be there, but then it can be made.
     """
+    if allowed[0].entries or (folder / "manifest.json").exists():
+        assert nf.check(folder).problems == []
     with nf.open(folder, encoder=WordEncoder(), create=not allowed[0].entries) as col:
         model = identify(col, allowed)
         ask(col, model, seed)
@@ -30,7 +33,27 @@ def judge(folder: Path, allowed: Sequence[Model], seed: int = 0) -> Model:
         assert col.search("xylophone", k=1, mode="lexical").doc_ids == [NEW["doc_id"]]
         col.delete(NEW["doc_id"])
         identify(col, [model])
+    assert nf.check(folder).problems == []
     return model
+
+
+def judge_snapshot(folder: Path, allowed: Sequence[Model | None], workplace: Path) -> Model | None:
+    """Return which of the allowed contents a snapshot has; None: there is none. The snapshot stays untouched.
+
+    Args:
+        folder: The snapshot's.
+        allowed: What it may hold.
+        workplace: A folder that does not exist.
+    """
+    if not (folder / "manifest.json").exists():
+        assert None in allowed, f"{folder} is gone, or not a collection yet"
+        return None
+    assert nf.check(folder).problems == []
+    nf.restore(folder, workplace)
+    try:
+        return judge(workplace, [model for model in allowed if model is not None])
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def contents(col: nf.Collection) -> dict[str, Entry]:
@@ -63,16 +86,31 @@ def _difference(found: dict[str, Entry], model: Model) -> str:
 
 def ask(col: nf.Collection, model: Model, seed: int = 0) -> None:
     """Compare every mode of search with brute force."""
+    ask_vectors(col, model, seed)
+    ask_words(col, model, seed)
+
+
+def ask_vectors(col: nf.Collection, model: Model, seed: int = 0) -> None:
+    """Compare semantic search with brute force."""
     rng = np.random.default_rng(seed)
-    words = rng.choice(WORDS, 2, replace=False)
-    for condition in (CONDITIONS["all"], CONDITIONS[sorted(CONDITIONS)[seed % len(CONDITIONS)]]):
+    for condition in _conditions(seed):
         for k in (3, len(model.entries) + 5):
             _check_semantic(col, model, rng.standard_normal(WordEncoder.dimension).astype(np.float32), k, condition)
+
+
+def ask_words(col: nf.Collection, model: Model, seed: int = 0) -> None:
+    """Compare lexical search with brute force, and see that hybrid search gives as many hits as it should."""
+    words = np.random.default_rng(seed).choice(WORDS, 2, replace=False)
+    for condition in _conditions(seed):
         _check_lexical(col, model, " ".join(words), condition)
         hits = col.search(str(words[0]), k=5, where=condition.where)
         allowed = model.matching(condition)
         assert len(hits) == min(5, len(allowed))
         assert set(hits.doc_ids) <= set(allowed)
+
+
+def _conditions(seed: int) -> tuple[Condition, Condition]:
+    return CONDITIONS["all"], CONDITIONS[sorted(CONDITIONS)[seed % len(CONDITIONS)]]
 
 
 def _check_semantic(col: nf.Collection, model: Model, query: np.ndarray, k: int, condition: Condition) -> None:

@@ -94,9 +94,12 @@ def _with(model: Model, documents: list[dict[str, Any]], vectors: list[list[floa
     else:
         records = ingest.attach(batch, np.array(vectors, np.float32), WordEncoder.dimension)
     entries, number = dict(model.entries), model.next_number
+    taken = {*entries, *(document.doc_id for document in batch)}
     for record in records:
         doc_id = record.document.doc_id
         if doc_id is None:
+            while str(number) in taken:
+                number += 1
             doc_id, number = str(number), number + 1
         entries.pop(doc_id, None)
         document = Document(record.document.text, doc_id, record.document.title, record.document.metadata)
@@ -115,3 +118,22 @@ def outcomes(start: Model, operations: Sequence[Operation], done: int) -> list[M
         model = [model, *after(model, operation)][-1]
     under_way = operations[done : done + 1]
     return [model, *(state for operation in under_way for state in after(model, operation))]
+
+
+def snapshot_outcomes(
+    start: Model, snapshot: Model | None, operations: Sequence[Operation], done: int
+) -> list[Model | None]:
+    """Return what a snapshot may hold, as `outcomes` does for the collection; None: there may be none.
+
+    Args:
+        start: What the collection held before the operations.
+        snapshot: What its snapshot held, if there was one.
+        operations: All of them.
+        done: How many have returned.
+    """
+    model = start
+    for operation in operations[:done]:
+        model = [model, *after(model, operation)][-1]
+        snapshot = model if operation["do"] == "snapshot" else snapshot
+    making = any(operation["do"] == "snapshot" for operation in operations[done : done + 1])
+    return [model, snapshot, None] if making else [snapshot]

@@ -30,11 +30,11 @@ def plan(seed: object, model: Model, count: int) -> list[Operation]:
 
 def _operation(chance: random.Random, model: Model, label: str) -> Operation:
     names = list(model.entries)
-    choices = ["add"] * 4 + ["add vectors"] * 2 + ["search"] * 2 + ["reopen"]
+    choices = ["add"] * 4 + ["add vectors"] * 2 + ["search"] * 2 + ["reopen", "compact", "snapshot", "ingest"]
     if names:
         choices += ["upsert"] * 3 + ["delete"] * 2
     if len(names) > MANY:
-        choices = ["delete where", "delete where", "delete", "upsert", "search"]
+        choices = ["delete where", "delete where", "delete", "upsert", "search", "compact", "snapshot"]
     do = chance.choice(choices)
     size = chance.choice((1, 1, 2, 5, 12, 40))
     match do:
@@ -44,6 +44,10 @@ def _operation(chance: random.Random, model: Model, label: str) -> Operation:
             documents = [_document(chance, _name(chance, label, i)) for i in range(size)]
             vectors = [[chance.gauss(0, 1) for _ in range(WordEncoder.dimension)] for _ in documents]
             return {"do": "add", "documents": documents, "vectors": vectors}
+        case "ingest":
+            documents = [_document(chance, _name(chance, label, i)) for i in range(chance.randint(5, 40))]
+            source = chance.choice((None, label))
+            return {"do": do, "documents": documents, "batch_size": chance.choice((4, 16)), "source": source}
         case "upsert":
             old = chance.sample(names, min(size, len(names)))
             named = [*old, *(f"{label}-{i}" for i in range(size - len(old) + 1))]

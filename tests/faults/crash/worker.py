@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,10 @@ import nearfield as nf
 from crash import small, watch
 from crash.encoder import WordEncoder
 from crash.model import CONDITIONS, Operation
+from nearfield.errors import Conflict
+
+SNAPSHOT = "snapshot.nf"
+"""The folder beside a collection that its snapshots go to."""
 
 
 def work(folder: Path, operations: Sequence[Operation], acknowledged: Callable[[int], None]) -> None:
@@ -30,13 +35,13 @@ def work(folder: Path, operations: Sequence[Operation], acknowledged: Callable[[
             col.close()
             col = nf.open(folder, encoder=WordEncoder())
         else:
-            perform(col, operation)
+            perform(col, operation, folder.with_name(SNAPSHOT))
         acknowledged(done)
     col.close()
 
 
-def perform(col: nf.Collection, operation: Operation) -> None:
-    """Do one operation."""
+def perform(col: nf.Collection, operation: Operation, snapshot: Path) -> None:
+    """Do one operation; snapshots go to one folder."""
     match operation["do"]:
         case "add":
             vectors = operation.get("vectors")
@@ -49,8 +54,24 @@ def perform(col: nf.Collection, operation: Operation) -> None:
             col.delete(where=CONDITIONS[operation["where"]].where)
         case "search":
             col.search(operation["query"], mode="lexical")
+        case "compact":
+            col.compact()
+        case "ingest":
+            col.ingest(operation["documents"], batch_size=operation["batch_size"], source=operation["source"])
+        case "snapshot":
+            take_snapshot(col, snapshot)
         case unknown:
             raise ValueError(f"no such operation: {unknown!r}")
+
+
+def take_snapshot(col: nf.Collection, target: Path) -> None:
+    """Bring a snapshot up to date, or, if it is too old for that, make it anew."""
+    try:
+        col.snapshot(target)
+    except Conflict as error:
+        assert "too long ago" in str(error), error
+        shutil.rmtree(target)
+        col.snapshot(target)
 
 
 if __name__ == "__main__":

@@ -21,17 +21,20 @@ from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection
 from nearfield.stages import stage
 
-DEAD_SHARE = 0.25
+DEAD_SHARE = 0.2
 """Share of dead rows from which segments are compacted, and of free pages from which the database is."""
 
 CLEAN_SHARE = 0.1
 """Share of dead rows at which compaction rests again."""
 
-LEAST_DEAD = 2048
-"""Dead rows below which it isn't worth while."""
+LEAST_DEAD = 64
+"""Dead rows, and free pages, below which it isn't worth while."""
 
 STEP_ROWS = 8192
 """Rows that a step moves: 12 MB of 384 dimensions."""
+
+KEPT_SESSIONS = 1000
+"""Newest sessions that stay on record: they tell whether an older snapshot is of this collection's past."""
 
 STEP_PAGES = 1024
 """Pages that a step frees: 4 MB."""
@@ -126,8 +129,9 @@ def trim(connection: sqlite3.Connection, generation: int) -> None:
     connection.execute("DELETE FROM moves WHERE generation <= ?", (generation,))
     connection.execute(
         "DELETE FROM sessions WHERE first_generation < "
-        "(SELECT max(first_generation) FROM sessions WHERE first_generation <= ?)",
-        (generation,),
+        "(SELECT max(first_generation) FROM sessions WHERE first_generation <= ?) AND first_generation NOT IN "
+        "(SELECT first_generation FROM sessions ORDER BY first_generation DESC LIMIT ?)",
+        (generation, KEPT_SESSIONS),
     )
     write_counters(connection, replace(counters(connection), history=generation))
 
@@ -142,4 +146,15 @@ def free_pages(connection: sqlite3.Connection) -> tuple[int, int]:
 def cut_pages(connection: sqlite3.Connection, pages: int) -> None:
     """Cut free pages off the end of the database."""
     with stage("vacuum"):
-        connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # Not by `execute`, which takes one step of the statement, and so frees one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Bring the write-ahead log into the database, and empty it, if no reader needs it."""
+    (timeout,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout}")

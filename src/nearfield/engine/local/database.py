@@ -24,6 +24,9 @@ VARIABLES = 900
 """Values bound to one statement; SQLite's limit was 999 for long."""
 
 
+LOG_BYTES = 4_000_000
+"""To which the write-ahead log is cut when its content is in the database."""
+
 _UNUSABLE: set[Path] = set()
 """Files that this process can't open, since it was forked while its parent used them."""
 
@@ -98,6 +101,7 @@ class Database:
             self._writer = self._connect()
             # A commit returns when the write-ahead log is on disk.
             self._writer.execute("PRAGMA synchronous = FULL")
+            self._writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         return self._writer
 
     @contextmanager

@@ -5,6 +5,8 @@ documents.sqlite     documents, metadata, passages, and how many vectors are com
 vectors/000000.vec   vectors, append-only (see segments.py)
 lexical/             the BM25 index, derived
 columns/             what a process holds of the documents in memory, derived: so that opening is quick
+snapshot.json        in a snapshot: which states of which collection it may hold (see snapshot.py)
+damaged/             what a repair replaced
 writer.lock          held by the process that writes
 lexical.lock         held by the process that brings the BM25 index up to date
 
@@ -65,6 +67,16 @@ class Layout:
         return self.root / "columns"
 
     @property
+    def snapshot(self) -> Path:
+        """The file that makes a collection a snapshot."""
+        return self.root / "snapshot.json"
+
+    @property
+    def damaged(self) -> Path:
+        """The folder of what repairs replaced."""
+        return self.root / "damaged"
+
+    @property
     def writer_lock(self) -> Path:
         """The file that the writing process locks."""
         return self.root / "writer.lock"
@@ -116,8 +128,8 @@ def read_manifest(layout: Layout) -> Manifest | None:
 
 def _ours(layout: Layout, file: Path) -> bool:
     """Whether a creation that was cut off before its manifest may have left the file."""
-    known = (layout.vectors, layout.lexical, layout.columns, layout.writer_lock, layout.lexical_lock)
-    return file in known or file.name.startswith((layout.database.name, layout.manifest.name))
+    known = {layout.vectors, layout.lexical, layout.columns, layout.damaged, layout.writer_lock, layout.lexical_lock}
+    return file in known or file.name.startswith((layout.database.name, layout.manifest.name, layout.snapshot.name))
 
 
 def _parse_manifest(manifest: Path) -> Manifest:

@@ -25,7 +25,7 @@ from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection, Locked, NearfieldError
-from nearfield.lexical.bm25 import BM25
+from nearfield.lexical.bm25 import BM25, Held
 from nearfield.lexical.folders import IndexFolders
 from nearfield.lexical.marker import NONE, Marker
 from nearfield.lexical.tail import Selection, Tail
@@ -109,7 +109,7 @@ class LexicalKeeper:
         if not few or (same and marker.folder):
             return None
         recent = self._selected(state.keys[state.live], connection, TAIL_TERMS)
-        return None if recent is None else BM25(None, recent, _no_keys())
+        return None if recent is None else BM25(recent)
 
     def _combined(
         self, marker: Marker, state: State, connection: sqlite3.Connection, *, limited: bool = True
@@ -124,9 +124,9 @@ class LexicalKeeper:
         if recent is None or (limited and _drifted(marker, recent)):
             return None
         if not marker.folder:
-            return BM25(None, recent, unindexed)
+            return BM25(recent)
         index = self._folders.open(marker)
-        return None if index is None else BM25(index, recent, unindexed)
+        return None if index is None else BM25(recent, index, _held(marker, state, unindexed))
 
     def _searching_all(self, state: State, connection: sqlite3.Connection) -> BM25:
         """Return what searches a state, however many of its documents the index lacks."""
@@ -228,13 +228,13 @@ class LexicalKeeper:
             self._folders.swap(self._folders.extend(marker, self._after(state, connection), texts))
 
     def _step_if_rotten(self, state: State, connection: sqlite3.Connection) -> None:
-        """Take the next step of building the index anew, if too much of it is dead."""
+        """Take the next step of building the index anew, if too much of it is dead, or that was begun."""
         marker = self._held(state, connection)
         dead = _dead(marker, state)
-        if dead < DEAD_LEAST or dead <= DEAD_SHARE * marker.documents:
+        building = self._known(self._folders.building(), state, connection)
+        if not building.folder and (dead < DEAD_LEAST or dead <= DEAD_SHARE * marker.documents):
             self._stepped_at = None
             return
-        building = self._known(self._folders.building(), state, connection)
         row = connection.execute(
             "SELECT key FROM documents WHERE key >= ? ORDER BY key LIMIT 1 OFFSET ?", (building.next_key, STEP)
         ).fetchone()
@@ -323,6 +323,21 @@ def _dead(marker: Marker, state: State) -> int:
     """Return how many documents of the index are deleted."""
     before = int(np.searchsorted(state.keys, marker.next_key))
     return marker.documents - int(np.count_nonzero(state.live[:before]))
+
+
+def _held(marker: Marker, state: State, unindexed: NDArray[np.int64]) -> Held:
+    # Not the state itself, which would keep its vectors mapped.
+    before = int(np.searchsorted(state.keys, marker.next_key))
+    there, live = state.keys[:before], state.live[:before]
+
+    def mask(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not before:
+            return np.zeros(len(keys), np.bool_)
+        slots = np.minimum(np.searchsorted(there, keys), before - 1)
+        found: NDArray[np.bool_] = (there[slots] == keys) & live[slots]
+        return found & ~np.isin(keys, unindexed) if len(unindexed) else found
+
+    return Held(int(np.count_nonzero(live)) - len(unindexed), mask)
 
 
 def _drifted(marker: Marker, recent: Selection) -> bool:

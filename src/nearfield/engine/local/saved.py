@@ -146,7 +146,7 @@ def save(path: Path, state: State, connection: sqlite3.Connection, session: str)
     before = load(path, connection)
     keys = state.keys[state.live]
     with stage("save columns"):
-        columns = _Columns(before, keys)
+        columns = Fields(before, keys)
         first = before.next_key if before is not None else 1
         columns.read(connection.execute("SELECT key, metadata FROM documents WHERE key >= ? ORDER BY key", (first,)))
         arrays = {"keys": keys, "firsts": state.firsts[state.live], "counts": state.counts[state.live]}
@@ -157,9 +157,7 @@ def save(path: Path, state: State, connection: sqlite3.Connection, session: str)
     return marker
 
 
-def _write(
-    path: Path, state: State, session: str, arrays: Mapping[str, NDArray[np.int64]], columns: _Columns
-) -> Marker:
+def _write(path: Path, state: State, session: str, arrays: Mapping[str, NDArray[np.int64]], columns: Fields) -> Marker:
     path.mkdir(exist_ok=True)
     numbers = [int(child.name) for child in path.iterdir() if child.name.isdecimal()]
     folder = path / f"{max(numbers, default=0) + 1:06d}"
@@ -189,7 +187,7 @@ def _write(
     )
 
 
-class _Columns:
+class Fields:
     """All fields of all documents, in the making."""
 
     def __init__(self, before: Saved | None, keys: NDArray[np.int64]) -> None:
@@ -222,7 +220,7 @@ class _Columns:
         numbers: list[int] = []
         for number, (key, metadata) in enumerate(rows):
             numbers.append(key)
-            for name, value in _flat(json.loads(metadata)):
+            for name, value in flat(json.loads(metadata)):
                 if name not in books:
                     if name not in self._codes and len(self._codes) >= MOST_FIELDS:
                         self.complete = False
@@ -230,7 +228,7 @@ class _Columns:
                     if name not in self._codes:
                         self._begin(name)
                     known = enumerate(self._texts[name], start=1)
-                    books[name] = {_token(json.loads(text)): code for code, text in known}
+                    books[name] = {token(json.loads(text)): code for code, text in known}
                     places[name], codes[name] = [], []
                 places[name].append(number)
                 codes[name].append(self._code(books[name], name, value))
@@ -239,11 +237,11 @@ class _Columns:
             self._codes[name][slots[where]] = codes[name]
 
     def _code(self, book: dict[Any, int], name: str, value: Value) -> int:
-        token = _token(value)
-        code = book.get(token)
+        stands_for = token(value)
+        code = book.get(stands_for)
         if code is None:
             self._texts[name].append(json.dumps(value))
-            code = book[token] = len(self._texts[name])
+            code = book[stands_for] = len(self._texts[name])
         return code
 
     def of_fields(self) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
@@ -256,12 +254,12 @@ class _Columns:
             yield renumbered[codes], [text for text, keep in zip(texts, used[1:].tolist(), strict=True) if keep]
 
 
-def _token(value: Value) -> Any:
+def token(value: Value) -> Any:
     """Return what stands for a value in a dict, where True, 1 and 1.0 would be the same key."""
     return (value.__class__, value) if isinstance(value, str | int | float) else json.dumps(value)
 
 
-def _flat(metadata: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def flat(metadata: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield each field that a condition can name, with its value: keys, and paths into objects."""
     if not any(isinstance(value, dict) for value in metadata.values()):
         yield from metadata.items()

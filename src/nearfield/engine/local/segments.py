@@ -28,7 +28,7 @@ from nearfield.stages import stage
 MAGIC = b"NEARFVEC"
 VERSION = 2
 HEADER_BYTES = 64
-SLOT = 2**16
+SLOT = 2**14
 """Rows that a segment takes before the next is begun, unless one document has more."""
 
 _FIELDS = struct.Struct("<8sIIQ16s")
@@ -118,13 +118,23 @@ def read_rows(folder: Folder, segment: Segment, first: int, dimension: int) -> V
 
 def check_header(folder: Folder, file: Path, header: bytes, number: int, dimension: int) -> None:
     """Raise CorruptCollection unless a header is that of the segment."""
-    if header == (MAGIC + struct.pack("<II", 1, dimension)).ljust(HEADER_BYTES, b"\0"):
-        return  # format version 1 named neither the collection nor the segment
-    if header != _header(folder, number, dimension):
+    if header == header_of_version_1(dimension):
+        return
+    if header != header_of(folder, number, dimension):
         raise CorruptCollection(
             f"{file} does not begin as segment {number} of {dimension}-dimensional vectors of this collection; it is "
             "damaged, or the file of another segment or collection; restore it from a snapshot"
         )
+
+
+def read_header(file: Path) -> tuple[bytes, int, int] | None:
+    """Return the identity, the number and the dimension that a segment's header names; None if it is not whole."""
+    with file.open("rb") as stream:
+        header = stream.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES or header[_FIELDS.size :] != _checksum(header[: _FIELDS.size]):
+        return None
+    _, _, dimension, number, identity = _FIELDS.unpack(header[: _FIELDS.size])
+    return identity, number, dimension
 
 
 def place(segments: Sequence[Segment], counts: NDArray[np.int64], next_number: int) -> list[tuple[Segment, int]]:
@@ -182,7 +192,7 @@ def append(folder: Folder, segment: Segment, vectors: Vectors) -> None:
     with file.open("wb" if first == 0 else "r+b") as stream:
         with stage("append vectors"):
             if first == 0:
-                stream.write(_header(folder, segment.number, dimension))
+                stream.write(header_of(folder, segment.number, dimension))
             stream.seek(HEADER_BYTES + first * dimension * 4)
             stream.write(np.ascontiguousarray(vectors, dtype="<f4").data)
             stream.truncate()
@@ -193,6 +203,16 @@ def append(folder: Folder, segment: Segment, vectors: Vectors) -> None:
                 sync_folder(folder.path)
 
 
-def _header(folder: Folder, number: int, dimension: int) -> bytes:
+def header_of_version_1(dimension: int) -> bytes:
+    """Return what a segment of format version 1 begins with, which names neither the collection nor the segment."""
+    return (MAGIC + struct.pack("<II", 1, dimension)).ljust(HEADER_BYTES, b"\0")
+
+
+def header_of(folder: Folder, number: int, dimension: int) -> bytes:
+    """Return what a segment begins with."""
     fields = _FIELDS.pack(MAGIC, VERSION, dimension, number, folder.identity)
-    return (fields + struct.pack("<I", zlib.crc32(fields))).ljust(HEADER_BYTES, b"\0")
+    return fields + _checksum(fields)
+
+
+def _checksum(fields: bytes) -> bytes:
+    return struct.pack("<I", zlib.crc32(fields)).ljust(HEADER_BYTES - _FIELDS.size, b"\0")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nearfield.engine.local import compaction, migration, schema, writing
+from nearfield.engine.local import check, compaction, migration, schema, snapshot, writing
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
 from nearfield.engine.local.layout import Layout
@@ -20,7 +20,8 @@ from nearfield.engine.local.segments import Folder
 from nearfield.engine.local.states import States
 from nearfield.engine.local.upkeep import Upkeep
 from nearfield.engine.local.view import LocalView
-from nearfield.engine.protocol import Bookmark, Capabilities, Record, Settings, Stats
+from nearfield.engine.open import folder_of
+from nearfield.engine.protocol import Bookmark, Capabilities, Health, Record, Settings, Snapshot, Stats
 from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldError, NotFound
 from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
@@ -239,6 +240,16 @@ class LocalEngine:
         except OSError as error:
             raise NearfieldError(f"writing to {self._layout.root} failed: {error}; nothing was changed") from error
 
+    def check(self) -> Health:
+        """Return what a look through all files finds."""
+        self._check_open()
+        return check.check(self._layout.root)
+
+    def snapshot(self, path: str | Path) -> Snapshot:
+        """Copy the newest committed state to a folder, or bring an older snapshot there up to date."""
+        self._check_open()
+        return snapshot.take(self._layout, self._database, folder_of(path))
+
     def stats(self) -> Stats:
         """Return counts and sizes."""
         settings = self.settings
@@ -261,18 +272,27 @@ class LocalEngine:
             path=self.location,
         )
 
+    def settle(self) -> None:
+        """Bring the derived parts up to date: the BM25 index, and the saved columns.
+
+        Raises:
+            Locked: another process is writing.
+        """
+        with self._writing, self._told_failures():
+            self._writer_lock.acquire()
+            with self._database.reading() as connection:
+                self._lexical.settle(self._states.read(connection)[0], connection)
+            self._upkeep.before_close()
+
     def close(self) -> None:
         """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
         try:
             # What fails here fails again, and is told, at the next lexical search.
-            with suppress(NearfieldError), self._told_failures():
+            with suppress(NearfieldError):
                 if self._has_written:
-                    with self._database.reading() as connection:
-                        self._lexical.settle(self._states.read(connection)[0], connection)
-                    with self._writing:
-                        self._upkeep.before_close()
+                    self.settle()
         finally:
             with self._writing:
                 self._closed = True

@@ -24,8 +24,8 @@ KEPT_GENERATIONS = 1000
 LEAST_UNSAVED = 1000
 """Documents that are read from the tables as quickly as from a file."""
 
-UNSAVED_SHARE = 0.25
-"""Share of the documents that may be missing from the saved columns while a process writes."""
+UNSAVED_SHARE = 0.5
+"""Changes since the columns were saved, as a share of the documents, while a process writes."""
 
 UNSAVED_AT_CLOSE = 0.05
 
@@ -64,7 +64,7 @@ class Upkeep:
         self._trim(purged(), kept=0)
         connection = self._database.writer()
         compaction.cut_pages(connection, compaction.free_pages(connection)[0])
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        compaction.empty_log(connection)
 
     def before_close(self) -> None:
         """Do what makes the next opening quick."""
@@ -87,7 +87,7 @@ class Upkeep:
     def _cut_if_due(self) -> bool:
         connection = self._database.writer()
         free, total = compaction.free_pages(connection)
-        if free < max(compaction.STEP_PAGES, compaction.DEAD_SHARE * total):
+        if free < max(compaction.LEAST_DEAD, compaction.DEAD_SHARE * total):
             return False
         compaction.cut_pages(connection, compaction.STEP_PAGES)
         return True
@@ -128,7 +128,7 @@ class Upkeep:
         (moved,) = connection.execute(
             "SELECT count(*) FROM moves WHERE generation > ?", (marker.generation,)
         ).fetchone()
-        return added + abs(marker.documents + added - state.count) + int(moved)
+        return added + abs(marker.documents + added - state.count) + int(moved) // 4  # which are read quickest
 
     def _state(self) -> State:
         with self._database.reading() as connection:

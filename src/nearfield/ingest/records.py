@@ -11,18 +11,12 @@ from nearfield.documents import Document
 from nearfield.encode import split_many
 from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder, Vectors
-from nearfield.engine.protocol import Engine, Record, Span, Stored, View
+from nearfield.engine.protocol import Engine, Record, Span, Stored
 
 ENCODED_AT_ONCE = 4096
 """Passages given to the encoder in one call: enough to sort by length, few enough to show progress."""
 
 READ_AT_ONCE = 500
-
-
-def refuse_existing(batch: Sequence[Document], view: View) -> None:
-    """Raise Conflict if a document of a batch is in the collection, before any work is done on it."""
-    doc_ids = [str(document.doc_id) for document in batch if document.doc_id is not None]
-    checks.absent(doc_ids, {doc_id for doc_id, key in zip(doc_ids, view.find(doc_ids), strict=True) if key is not None})
 
 
 def encode(
