@@ -147,10 +147,15 @@ def test_another_version_of_the_analysis_counts_as_no_index(folders):
 # -- damage ------------------------------------------------------------------------------------------------------------
 
 
+def rewrite(file, data):
+    file.unlink()  # and not in place: somebody may have it mapped
+    file.write_bytes(data)
+
+
 def flip(file, place):
     data = bytearray(file.read_bytes())
     data[place] ^= 1 << place % 8
-    file.write_bytes(data)
+    rewrite(file, data)
 
 
 def places(file):
@@ -161,10 +166,10 @@ def places(file):
 def spoilers(file):
     for place in places(file):
         yield f"bit {place}", lambda place=place: flip(file, place)
-        yield f"cut at {place}", lambda place=place: os.truncate(file, place)
-    yield "longer", lambda: file.write_bytes(file.read_bytes() + b"x")
+        yield f"cut at {place}", lambda place=place: rewrite(file, file.read_bytes()[:place])
+    yield "longer", lambda: rewrite(file, file.read_bytes() + b"x")
     yield "missing", file.unlink
-    yield "zeros", lambda: file.write_bytes(bytes(file.stat().st_size))
+    yield "zeros", lambda: rewrite(file, bytes(file.stat().st_size))
 
 
 def test_any_damage_to_any_file_is_an_error_that_names_the_file(folders, tmp_path):
@@ -183,6 +188,7 @@ def test_any_damage_to_any_file_is_an_error_that_names_the_file(folders, tmp_pat
             assert [damaged for damaged, _ in again.damage(marker)] == [name], what
             with pytest.raises(CorruptCollection):  # nor may an update carry it on
                 again.extend(marker, Marker(next_key=99), [])
+            file.unlink(missing_ok=True)
             shutil.copyfile(whole / marker.folder / name, file)
     assert IndexFolders(folders.root).open(marker).keys().tolist() == list(range(1, 51))
 
@@ -210,7 +216,7 @@ def test_what_tantivy_finds_damaged_is_an_error_too(folders, monkeypatch, tmp_pa
     for name in marker.files:
         file = folders.root / marker.folder / name
         for place in places(file):
-            os.truncate(file, place)
+            rewrite(file, file.read_bytes()[:place])
             again = IndexFolders(folders.root)
             try:
                 found(again.open(again.marker()), "red fox")

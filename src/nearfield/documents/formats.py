@@ -165,7 +165,12 @@ def _parquet(source: Source) -> Rows:
     parquet = pyarrow_parquet()
     with seekable(source) as stream:
         try:
-            file = parquet.ParquetFile(stream)
+            # Buffered ahead, the whole file would be in memory.
+            file = parquet.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False)
+            if b"nearfield" in (file.schema_arrow.metadata or {}):
+                raise InvalidInput(
+                    f"{source.path} is the export of a collection; `nearfield import` brings it back with its vectors"
+                )
             number = 0
             for batch in file.iter_batches(batch_size=1024):
                 for row in batch.to_pylist():

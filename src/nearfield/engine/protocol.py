@@ -65,10 +65,12 @@ class Bookmark:
     Args:
         source: Name of what is read.
         position: How many documents of it are stored or were passed over.
+        digest: Of these documents, as the one who ingests them makes it.
     """
 
     source: str
     position: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,8 +350,8 @@ class Engine(Protocol):
         """
         ...
 
-    def bookmark(self, source: str) -> int:
-        """Return how far the ingestion of a source has come; 0 if there is no bookmark."""
+    def bookmark(self, source: str) -> Bookmark | None:
+        """Return how far the ingestion of a source has come; None if there is no bookmark."""
         ...
 
     def remove_bookmark(self, source: str) -> None:

@@ -83,7 +83,7 @@ def run(
 
     try:
         while batch := stream.read(manner.batch_size or (ENCODED_TOGETHER if vectors is None else GIVEN_TOGETHER)):
-            bookmark = None if place is None else place.move(stream.position, stream.digest)
+            bookmark = None if place is None else place.at(stream.position, stream.digest)
             done = write(
                 engine, encoder, batch, stream.vectors, replace=manner.replace, bookmark=bookmark, progress=show
             )
@@ -110,7 +110,7 @@ def _resumed(stream: Stream, place: Place, documents: Documents, vectors: Any, m
     Raises:
         Conflict: the documents before that one are not those that the earlier call stored.
     """
-    position = place.position()
+    position = place.position
     if not position:
         return stream
     if manner.restart:

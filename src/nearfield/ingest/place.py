@@ -29,18 +29,13 @@ class Digest:
         if vectors is not None:
             self._vectors.update(np.asarray(vectors).tobytes())
 
-    def number(self) -> int:
-        """Return the digest so far as an int that fits a bookmark."""
-        whole = hashlib.sha256(self._documents.digest() + self._vectors.digest())
-        return int.from_bytes(whole.digest()[:8], "big") >> 1
+    def text(self) -> str:
+        """Return the digest so far, in hexadecimal."""
+        return hashlib.sha256(self._documents.digest() + self._vectors.digest()).hexdigest()
 
 
 class Place:
-    """A source's bookmarks.
-
-    One, by the source's name, is stored in the same step as each batch, and says how many documents are stored. Two
-    more hold digests of the documents up to there, for the newest batch and the one before, in turns: a digest is
-    stored just before its batch, so that there is always one for the position that is stored.
+    """A source's bookmark, which is stored in the same step as each batch.
 
     Args:
         engine: Where the collection lives.
@@ -50,28 +45,21 @@ class Place:
     def __init__(self, engine: Engine, source: str) -> None:
         self._engine = engine
         self._source = source
-        self._digests = (f"{source}\ndigest 0", f"{source}\ndigest 1")
-        self._next = 0
+        self._known = engine.bookmark(source) or Bookmark(source, 0)
 
+    @property
     def position(self) -> int:
-        """Return how many documents are stored."""
-        return self._engine.bookmark(self._source)
+        """How many documents an earlier ingestion has stored."""
+        return self._known.position
 
     def holds(self, digest: Digest) -> bool:
         """Return whether the documents up to the position had this digest."""
-        known = [self._engine.bookmark(name) for name in self._digests]
-        if digest.number() not in known:
-            return False
-        self._next = 1 - known.index(digest.number())
-        return True
+        return self._known.digest == digest.text()
 
-    def move(self, position: int, digest: Digest) -> Bookmark:
+    def at(self, position: int, digest: Digest) -> Bookmark:
         """Return the bookmark to be stored with the batch that ends at a position."""
-        self._engine.write((), replace=True, bookmark=Bookmark(self._digests[self._next], digest.number()))
-        self._next = 1 - self._next
-        return Bookmark(self._source, position)
+        return Bookmark(self._source, position, digest.text())
 
     def forget(self) -> None:
-        """Remove the bookmarks, first the one that tells of the others."""
-        for name in (self._source, *self._digests):
-            self._engine.remove_bookmark(name)
+        """Remove the bookmark."""
+        self._engine.remove_bookmark(self._source)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import tantivy
 
 HEAP_BYTES = 64_000_000
-# tantivy replaces these, and writes each other file once.
+# tantivy replaces these by others of the same name, and writes each other file once; so links to them are safe.
 _CHANGING = {"meta.json", ".managed.json"}
 
 
@@ -233,9 +233,6 @@ class IndexFolders:
 def _link(source: Path, folder: Path, base: Marker) -> None:
     folder.mkdir()
     for name in base.files:
-        if name in _CHANGING:
-            _copy(source / name, folder / name)
-            continue
         try:
             os.link(source / name, folder / name)
         except OSError:  # a file system without links

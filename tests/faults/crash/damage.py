@@ -109,6 +109,18 @@ def _kept_vectors(before: Picture, path: str, content: bytes, workplace: Path) -
     return kept
 
 
+def changed_documents(before: Picture, path: str, damaged: bytes, workplace: Path) -> set[str]:
+    """Return the documents whose vectors are not what they were."""
+    content = before[path] or b""
+    width = struct.unpack_from("<I", content, 12)[0] * 4
+    changed = set()
+    for doc_id, (first, count) in owned_rows(before, path, workplace).items():
+        start, end = HEADER_BYTES + first * width, HEADER_BYTES + (first + count) * width
+        if content[start:end] != damaged[start:end]:
+            changed.add(doc_id)
+    return changed
+
+
 def owned_rows(picture: Picture, path: str, workplace: Path) -> dict[str, tuple[int, int]]:
     """Return for each document that has its vectors in a segment their first row, counted in it, and how many."""
     file = workplace / "documents.sqlite"

@@ -120,6 +120,12 @@ def outcomes(start: Model, operations: Sequence[Operation], done: int) -> list[M
     return [model, *(state for operation in under_way for state in after(model, operation))]
 
 
+def vectors_are_given(entry: Entry) -> bool:
+    """Return whether a document's vectors are others than the encoder's."""
+    (record,) = ingest.encode([entry.document], WordEncoder())
+    return not np.array_equal(record.vectors, entry.vectors)
+
+
 def snapshot_outcomes(
     start: Model, snapshot: Model | None, operations: Sequence[Operation], done: int
 ) -> list[Model | None]:

@@ -62,6 +62,11 @@ def _operation(chance: random.Random, model: Model, label: str) -> Operation:
             return {"do": do}
 
 
+def some_documents(chance: random.Random, count: int) -> list[dict[str, Any]]:
+    """Return documents, some of them without a doc_id."""
+    return [_document(chance, _name(chance, "some", i)) for i in range(count)]
+
+
 def _name(chance: random.Random, label: str, i: int) -> str | None:
     return f"{label}-{i}" if chance.random() < 0.7 else None
 

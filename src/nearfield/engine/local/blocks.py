@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,21 @@ class Blocks:
     """Arrays of vectors by their addresses.
 
     Args:
+        folder: Where the files lie.
         parts: The segments, by their addresses.
         arrays: float32 `(rows, d)` each.
         starts: int64 `(arrays,)`, the address of each array's first row, rising.
     """
 
+    folder: Folder
     parts: tuple[_Part, ...]
     arrays: tuple[Vectors, ...]
     starts: NDArray[np.int64]
+
+    def file_of(self, address: int) -> Path:
+        """Return the file of the row with an address."""
+        (segment,) = (s for s in self.segments if s.first_row <= address < s.end)
+        return self.folder.file(segment.number)
 
     @property
     def segments(self) -> list[Segment]:
@@ -81,7 +89,7 @@ class Blocks:
                 if len(array):
                     arrays.append(array)
                     starts.append(part.segment.first_row + start)
-        return Blocks(tuple(parts), tuple(arrays), np.array(starts, np.int64))
+        return Blocks(folder, tuple(parts), tuple(arrays), np.array(starts, np.int64))
 
 
-NO_BLOCKS = Blocks((), (), np.empty(0, np.int64))
+NO_BLOCKS = Blocks(Folder(Path(), bytes(16)), (), (), np.empty(0, np.int64))

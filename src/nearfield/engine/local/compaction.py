@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.engine.local import writing
-from nearfield.engine.local.database import counters, select_in, write_counters
+from nearfield.engine.local.database import counters, vector_sums_of, write_counters
 from nearfield.engine.local.segments import Folder, Segment
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection
@@ -100,9 +100,7 @@ def _move(
     keys = state.keys[step.slots].tolist()
     counts = state.counts[step.slots]
     vectors = state.rows.gather(state.rows.of(step.slots))
-    known = dict(select_in(connection, "SELECT key, vector_sum FROM documents WHERE key IN", keys))
-    sums = writing.vector_sums(vectors, counts)
-    if [known[key] for key in keys] != sums:
+    if vector_sums_of(connection, keys) != writing.vector_sums(vectors, counts):
         raise CorruptCollection(
             f"{folder.file(step.segment.number)} holds vectors that are not what was written; `nearfield check` tells "
             "whose"

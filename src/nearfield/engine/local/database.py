@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -63,9 +63,11 @@ class Database:
         if sqlite3.sqlite_version_info < (3, 38):
             raise MissingDependency(f"nearfield needs SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
         self._file = file
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
-        self._in_use: list[sqlite3.Connection] = []
+        self._in_use: list[tuple[sqlite3.Connection, int]] = []  # with the threads that use them
+        self._turn = threading.Condition()
+        self._forking = False
         self._closed = False
 
     def create(self, settings: Settings, identity: str) -> None:
@@ -80,7 +82,7 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self.failure(error) from error
         finally:
-            self.let_go()
+            self._let_go()
 
     def _remove_leftovers(self) -> None:
         """Remove what a creation that was cut off left; never a database that holds documents."""
@@ -107,11 +109,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a read transaction: one committed state."""
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = self._connect()
-        self._in_use.append(connection)
+        connection = self._take()
         try:
             connection.execute("BEGIN")
             yield connection
@@ -119,10 +117,24 @@ class Database:
             raise self.failure(error) from error
         finally:
             connection.rollback()
-            self._in_use.remove(connection)
-            self._idle.put(connection)
+            self._put_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        thread = threading.get_ident()
+        with self._turn:
+            # Nobody begins to read while the process forks, unless he must in order to come to an end.
+            self._turn.wait_for(lambda: not self._forking or thread in (user for _, user in self._in_use))
+            connection = self._idle.pop() if self._idle else self._connect()
+            self._in_use.append((connection, thread))
+        return connection
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        with self._turn:
+            self._in_use = [(other, user) for other, user in self._in_use if other is not connection]
+            self._idle.append(connection)
             if self._closed:
                 self._close_idle()
+            self._turn.notify_all()
 
     def _connect(self) -> sqlite3.Connection:
         if self._file in _UNUSABLE:
@@ -157,7 +169,21 @@ class Database:
             f"{self._file} can't be read as a collection's database ({error}); restore it from a snapshot"
         )
 
-    def let_go(self) -> None:
+    def before_fork(self, seconds: float) -> None:
+        """Close all connections; wait for other threads to end their reading, and let nobody begin."""
+        me = threading.get_ident()
+        with self._turn:
+            self._forking = True
+            self._turn.wait_for(lambda: all(user == me for _, user in self._in_use), seconds)
+            self._let_go()
+
+    def after_fork(self) -> None:
+        """Let the parent's threads read again."""
+        with self._turn:
+            self._forking = False
+            self._turn.notify_all()
+
+    def _let_go(self) -> None:
         """Close the connections that are not in use; they are opened again when needed."""
         self._close_idle()
         if self._writer is not None:
@@ -172,19 +198,17 @@ class Database:
         """
         if self._in_use:
             _UNUSABLE.add(self._file)
-            _NEVER_CLOSED.extend(self._in_use)
+            _NEVER_CLOSED.extend(connection for connection, _ in self._in_use)
 
     def close(self) -> None:
         """Close every connection; those that are in use close when they come back."""
-        self._closed = True
-        self.let_go()
+        with self._turn:
+            self._closed = True
+            self._let_go()
 
     def _close_idle(self) -> None:
-        while True:
-            try:
-                self._idle.get_nowait().close()
-            except queue.Empty:
-                break
+        while self._idle:
+            self._idle.pop().close()
 
 
 def counters(connection: sqlite3.Connection) -> Counters:
@@ -253,6 +277,12 @@ def doc_ids_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[str]
     """Return the doc_id of each key."""
     names = dict(select_in(connection, "SELECT key, doc_id FROM documents WHERE key IN", keys))
     return _each(names, keys)
+
+
+def vector_sums_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[int]:
+    """Return the checksum of each key's rows."""
+    sums = dict(select_in(connection, "SELECT key, vector_sum FROM documents WHERE key IN", keys))
+    return _each(sums, keys)
 
 
 def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:

@@ -32,7 +32,7 @@ ALTER TABLE documents ADD COLUMN vector_sum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deletions DROP COLUMN n_rows;
 CREATE TABLE moves (key INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 CREATE INDEX moves_by_generation ON moves (generation);
-CREATE TABLE bookmarks (source TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE bookmarks (source TEXT PRIMARY KEY, position INTEGER NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 
 

@@ -137,12 +137,15 @@ class Renewal:
 
     def _keep_documents(self) -> Table:
         """Copy the documents whose rows are whole, and return where their vectors should lie."""
-        deleted = {key for (key,) in self._salvage.rows("SELECT key FROM deletions")}
+        named = self._salvage.named()
+        # Rows that were deleted may come to light again; one that the index names is not among them.
+        deleted = {key for (key,) in self._salvage.rows("SELECT key FROM deletions")} - named.keys()
         placed, seen, names = [], set(), set()
         for found in self._salvage.documents():
             seen.add(found.key)
             if found.trouble:
-                self._lose(found.doc_id or f"key {found.key}", found.trouble, found.remains())
+                name = named.get(found.key) or found.doc_id or f"key {found.key}"
+                self._lose(name, found.trouble, found.remains())
             elif found.key not in deleted:
                 document, text = found.rows()
                 self._connection.execute(
@@ -152,7 +155,7 @@ class Renewal:
                 self._connection.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?)", text)
                 names.add(document[1])
                 placed.append((found.key, document[2], document[3], document[7]))
-        for key, doc_id in self._salvage.named().items():
+        for key, doc_id in named.items():
             if key not in seen and key not in deleted and doc_id not in names:
                 self._lose(doc_id, "has rows that can't be read", {"key": key, "doc_id": doc_id})
         self.complete = self._salvage.all_rows or self._salvage.all_names
@@ -250,9 +253,9 @@ class Renewal:
 
     def _finish(self, folder: Folder) -> None:
         """Write the counters, above all that was ever given, and what else can be kept."""
-        for source, position in self._salvage.rows("SELECT source, position FROM bookmarks"):
-            if isinstance(source, str) and type(position) is int:
-                self._connection.execute("INSERT OR IGNORE INTO bookmarks VALUES (?, ?)", (source, position))
+        for bookmark in self._salvage.rows("SELECT source, position, digest FROM bookmarks"):
+            if list(map(type, bookmark)) == [str, int, str]:
+                self._connection.execute("INSERT OR IGNORE INTO bookmarks VALUES (?, ?, ?)", bookmark)
         number = self._salvage.number
         generation = 1 + max(
             number("SELECT generation FROM state"),

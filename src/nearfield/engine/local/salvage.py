@@ -19,8 +19,8 @@ from nearfield.engine.local.check_tables import has_tables
 from nearfield.engine.local.inspection import AT_ONCE, trouble_of
 from nearfield.errors import CorruptCollection
 
-MOST_KEYS = 1 << 26
-"""Keys that are tried one after the other where SQLite can't say which there are."""
+MOST_FAILURES = 200_000
+"""Readings that fail before no more is tried."""
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -94,6 +94,7 @@ class Salvage:
 
     def __init__(self, copy: Path) -> None:
         self.all_rows = self.all_names = True
+        self._failures = 0
         self.connection = _opened(copy)
         if not _readable(self.connection):
             self.connection.close()
@@ -122,7 +123,7 @@ class Salvage:
     def documents(self) -> Iterator[Found]:
         """Yield every document of which a row can be read, in the order of the keys."""
         last = max(self.number(f"SELECT max(key) FROM {table}") for table in ("documents", "texts"))
-        last = last or min(self.number("SELECT next_key FROM state"), MOST_KEYS)
+        last = last or self.number("SELECT next_key FROM state")
         first = 1
         while first <= last:
             documents = self._between(_DOCUMENT, first, first + AT_ONCE - 1)
@@ -138,7 +139,9 @@ class Salvage:
             try:
                 (key,) = self.connection.execute(f"SELECT min(key) FROM {table} WHERE key >= ?", (first,)).fetchone()
             except sqlite3.DatabaseError:
-                return first
+                self.all_rows = False
+                self._failures += 1
+                return first if self._failures < MOST_FAILURES else 1 << 62
             found += [key] if key is not None else []
         return min(found, default=1 << 62)
 
@@ -154,8 +157,9 @@ class Salvage:
                 found |= {row[0]: row for row in rows if low <= row[0] <= high}
             except sqlite3.DatabaseError:
                 self.all_rows = False
+                self._failures += 1
                 middle = (low + high) // 2
-                if low < high:
+                if low < high and self._failures < MOST_FAILURES:
                     ranges += [(middle + 1, high), (low, middle)]
         return found
 

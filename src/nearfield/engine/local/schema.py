@@ -39,7 +39,7 @@ CREATE INDEX deletions_by_generation ON deletions (generation);
 CREATE TABLE moves (key INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 CREATE INDEX moves_by_generation ON moves (generation);
 CREATE TABLE sessions (first_generation INTEGER PRIMARY KEY, token TEXT NOT NULL);
-CREATE TABLE bookmarks (source TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE bookmarks (source TEXT PRIMARY KEY, position INTEGER NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 
 

@@ -30,8 +30,8 @@ from nearfield.stages import stage
 CREATION_SECONDS = 10.0
 """How long to wait for another process that is making the same collection."""
 
-FORK_SECONDS = 30.0
-"""How long a fork waits for a write of another thread."""
+FORK_SECONDS = 10.0
+"""How long a fork waits for other threads to come to an end with reading and writing."""
 
 
 class LocalEngine:
@@ -87,14 +87,15 @@ class LocalEngine:
         self._upkeep = Upkeep(self._layout, self._folder, self._database, self._states, self._transaction)
 
     def before_fork(self) -> None:
-        """Close the connections, so that the child inherits none; waits for a write of another thread."""
-        self._fork_waits = self._writing.acquire(timeout=FORK_SECONDS)
-        self._database.let_go()
+        """Close the connections, so that the child inherits none; waits for other threads to read and write."""
+        self._held_for_fork = self._writing.acquire(timeout=FORK_SECONDS)
+        self._database.before_fork(FORK_SECONDS)
 
     def after_fork(self, *, in_child: bool) -> None:
         """Begin anew in the child: with connections, locks and a session of its own."""
         if not in_child:
-            if self._fork_waits:
+            self._database.after_fork()
+            if self._held_for_fork:
                 self._writing.release()
             return
         self._database.abandon()
@@ -179,8 +180,8 @@ class LocalEngine:
         self._after_write(len(keys))
         return len(keys)
 
-    def bookmark(self, source: str) -> int:
-        """Return how far the ingestion of a source has come; 0 if there is no bookmark."""
+    def bookmark(self, source: str) -> Bookmark | None:
+        """Return how far the ingestion of a source has come; None if there is no bookmark."""
         self._check_open()
         with self._database.reading() as connection:
             return writing.read_bookmark(connection, source)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from nearfield.checks import unit_vectors
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.columns import Columns
-from nearfield.engine.local.database import doc_ids_of, keys_of, stored
+from nearfield.engine.local.database import doc_ids_of, keys_of, stored, vector_sums_of
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.state import State
+from nearfield.engine.local.writing import vector_sums
 from nearfield.engine.protocol import Keys, Ranking, Stored
+from nearfield.errors import CorruptCollection
 from nearfield.filters import Condition
 from nearfield.index.exact import GATHER_BELOW, best_documents
 from nearfield.lexical.analysis import query_terms, terms
@@ -59,11 +61,26 @@ class LocalView:
         return stored(self._connection, keys.tolist())
 
     def passage_vectors(self, keys: Keys) -> list[Vectors]:
-        """Return each document's vectors, float32 `(passages, d)`, in the order of its spans."""
+        """Return each document's vectors, float32 `(passages, d)`, in the order of its spans.
+
+        Raises:
+            CorruptCollection: they are not what was written.
+        """
+        if not len(keys):
+            return []
         slots = self._state.slots(keys)
         rows = self._state.rows
-        ends = np.cumsum(rows.counts[slots])
-        return np.split(rows.gather(rows.of(slots)), ends[:-1]) if len(slots) else []
+        counts = rows.counts[slots]
+        vectors = rows.gather(rows.of(slots))
+        known = np.array(vector_sums_of(self._connection, keys.tolist()))
+        damaged = np.flatnonzero(known != vector_sums(vectors, counts))
+        if len(damaged):
+            (doc_id,) = self.doc_ids(keys[damaged[:1]])
+            raise CorruptCollection(
+                f"{self._state.blocks.file_of(int(rows.firsts[slots[damaged[0]]]))}: the vectors of document {doc_id!r} "
+                "are not what was written; restore them from a snapshot, or see `nearfield repair`"
+            )
+        return np.split(vectors, np.cumsum(counts)[:-1])
 
     def document_vectors(self, keys: Keys) -> Vectors:
         """Return the mean of each document's passage vectors at unit length, float32 `(len(keys), d)`."""

@@ -115,13 +115,14 @@ def vector_sums(vectors: Vectors, counts: NDArray[np.int64]) -> list[int]:
 
 def write_bookmark(connection: sqlite3.Connection, bookmark: Bookmark) -> None:
     """Replace a source's bookmark."""
-    connection.execute("INSERT OR REPLACE INTO bookmarks VALUES (?, ?)", (bookmark.source, bookmark.position))
+    values = (bookmark.source, bookmark.position, bookmark.digest)
+    connection.execute("INSERT OR REPLACE INTO bookmarks VALUES (?, ?, ?)", values)
 
 
-def read_bookmark(connection: sqlite3.Connection, source: str) -> int:
-    """Return a source's bookmark; 0 if it has none."""
-    row = connection.execute("SELECT position FROM bookmarks WHERE source = ?", (source,)).fetchone()
-    return row[0] if row else 0
+def read_bookmark(connection: sqlite3.Connection, source: str) -> Bookmark | None:
+    """Return a source's bookmark; None if it has none."""
+    row = connection.execute("SELECT source, position, digest FROM bookmarks WHERE source = ?", (source,)).fetchone()
+    return Bookmark(*row) if row else None
 
 
 def remove_bookmark(connection: sqlite3.Connection, source: str) -> None:

@@ -1,0 +1,156 @@
+"""A collection in forked and spawned processes, in threads and in asyncio's executors."""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import nearfield as nf
+
+
+def in_child(work):
+    """Run `work` in a forked child and return its exit status; a child that hangs is ended by a signal."""
+    import signal
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(60)
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.fixture
+def filled(col):
+    col.add([{"doc_id": f"d{i}", "text": f"red number {i}", "n": i} for i in range(50)])
+    col.search("red", where={"n": {"$gt": 3}})
+    return col
+
+
+def test_a_forked_child_reads_and_the_parent_goes_on_writing(filled):
+    def work():
+        assert len(filled) == 50
+        assert [hit.doc_id for hit in filled.search("number 7", k=1, mode="semantic")] == ["d7"]
+        assert len(filled.search("red", k=99, mode="lexical", where={"n": {"$lt": 10}})) == 10
+
+    for number in range(3):
+        assert in_child(work) == 0
+        filled.add({"doc_id": "new", "text": f"green {number}"})
+        assert filled.get("new").text == f"green {number}"
+        filled.delete("new")
+
+
+def test_a_forked_child_does_not_hold_the_parents_lock(filled):
+    def refused():
+        with pytest.raises(nf.Locked, match=f"process {os.getppid()}"):
+            filled.add("from the child")
+
+    assert in_child(refused) == 0
+
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)  # until the parent has closed the collection
+            filled.add({"doc_id": "child", "text": "from the child"})
+            status = 0
+        finally:
+            os._exit(status)
+    os.read(ready[0], 1)
+    filled.close()
+    with nf.open(filled._engine.location, encoder=filled.encoder) as again:
+        again.add({"doc_id": "parent", "text": "from the parent"})  # though the child is alive
+    os.write(go[1], b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    with nf.open(filled._engine.location, encoder=filled.encoder) as again:
+        assert {"child", "parent"} <= set(again.doc_ids())
+        assert again.check().problems == []
+
+
+def test_what_a_child_writes_is_seen_by_a_parent_that_reads(tmp_path, encoder):
+    with nf.open(tmp_path / "a.nf", encoder=encoder) as col:
+        col.add("first")
+    with nf.open(tmp_path / "a.nf", encoder=encoder) as col:
+        assert len(col) == 1  # the parent has connections, and no lock
+
+        def work():
+            col.add([f"red {i}" for i in range(2000)])
+            col.delete(col.doc_ids()[:1000])
+            col.close()
+
+        assert in_child(work) == 0
+        assert len(col) == 1001
+        assert len(col.search("red", k=2000, mode="lexical")) == 1001
+
+
+def test_a_fork_in_the_middle_of_reading_is_told_in_the_child(filled):
+    reading = iter(filled)
+    next(reading)
+
+    def work():
+        with pytest.raises(nf.NearfieldError, match="was in use when this process was forked"):
+            len(filled)
+        with pytest.raises(nf.NearfieldError, match="was in use when this process was forked"):
+            nf.open(filled._engine.location)
+
+    assert in_child(work) == 0
+    assert len(list(reading)) == 49
+    assert len(filled) == 50
+
+
+def test_a_fork_waits_for_a_write_of_another_thread(filled):
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            filled.upsert([{"doc_id": f"d{i}", "text": f"red again {i}", "n": i} for i in range(20)])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert in_child(lambda: filled.get("d1").text.startswith("red")) == 0
+    finally:
+        stop.set()
+        thread.join()
+    assert len(filled) == 50
+
+
+def count_and_best(collection):
+    return len(collection), collection.search("number 7", k=1, mode="semantic")[0].doc_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_of_multiprocessing_take_a_collection(filled, method):
+    if method != "fork":
+        filled._encoder_choice = None  # tests can't be imported there; `len` needs no encoder
+    work = count_and_best if method == "fork" else len
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.map(work, [filled] * 4) == [(50, "d7") if method == "fork" else 50] * 4
+
+
+def test_threads_and_executors_of_asyncio_share_a_collection(filled):
+    async def ask(number):
+        return await asyncio.to_thread(filled.search, f"number {number}", 1, mode="semantic")
+
+    async def ask_all():
+        return await asyncio.gather(*(ask(i) for i in range(40)))
+
+    alone = [filled.search(f"number {i}", 1, mode="semantic").to_dicts() for i in range(40)]
+    assert [hits.to_dicts() for hits in asyncio.run(ask_all())] == alone
+    with ThreadPoolExecutor(8) as pool:
+        texts = pool.map(lambda i: filled.get(f"d{i}").text, range(50))
+    assert list(texts) == [f"red number {i}" for i in range(50)]
