@@ -355,7 +355,7 @@ class Collection:
     def compact(self) -> Stats:
         """Free the space of deleted and replaced documents now, on disk and in memory, and return the sizes after it.
 
-        It happens by itself, in small steps after writes, when a quarter of the space is dead; this does all of it.
+        It happens by itself, in small steps after writes, when a fifth of the space is dead; this does all of it.
         Reads go on meanwhile.
 
         Raises:

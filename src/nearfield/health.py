@@ -89,12 +89,13 @@ def repair(location: str | Path, encoder: str | Path | Encoder | None = None) ->
         NearfieldError: a file can't be read or written.
     """
     from nearfield import checks
-    from nearfield.encode import load_encoder
+    from nearfield.encode import DEFAULT_ENCODER, load_encoder
     from nearfield.engine.local.repair import repair as repair_folder
+    from nearfield.opening import name_of
 
     def load(settings: Settings) -> Encoder:
         loaded = load_encoder(settings.encoder if encoder is None else encoder)
         checks.same_vectors(settings, loaded.dimension, loaded.fingerprint, f"the encoder {loaded.name!r}")
         return loaded
 
-    return repair_folder(folder_of(location), load)
+    return repair_folder(folder_of(location), load, name_of(encoder) or DEFAULT_ENCODER)

@@ -53,7 +53,7 @@ def open(  # the word that users know, as in gzip.open
     0
     """
     _check(index, recall)
-    name = _name(encoder)
+    name = name_of(encoder)
     try:
         engine = open_engine(location, None)
     except NotFound:
@@ -71,7 +71,7 @@ def open(  # the word that users know, as in gzip.open
     return Collection(engine, name if isinstance(encoder, str | Path) else encoder)
 
 
-def _name(encoder: str | Path | Encoder | None) -> str | None:
+def name_of(encoder: str | Path | Encoder | None) -> str | None:
     """Return what a collection records: a folder by its absolute path, so that it is found from everywhere."""
     if encoder is None:
         return None

@@ -19,8 +19,8 @@ from crash.plan import plan
 from crash.watch import Kind
 from crash.worker import SNAPSHOT
 
-POINTS = int(os.environ.get("NEARFIELD_POWER_LOSSES", "400"))
-POINTS_IN_A_RUN = 100
+POINTS = int(os.environ.get("NEARFIELD_POWER_LOSSES", "120"))
+POINTS_IN_A_RUN = 60
 OPERATIONS = 40
 
 

@@ -43,6 +43,41 @@ def sync(name):
 """
 
 
+EVERY_WAY = """
+    import mmap, shutil
+    libc = ctypes.CDLL(None)
+    os.mkdir(folder + "/a")
+    with open(folder + "/a/b", "wb") as file:
+        file.write(b"0123456789" * 200)
+        file.seek(5)
+        file.write(b"five")
+        file.flush()
+        os.pwrite(file.fileno(), b"pwrite", 700)
+        os.writev(file.fileno(), [b"one", b"", b"two"])
+        os.pwritev(file.fileno(), [b"three", b"four"], 1900)
+        os.posix_fallocate(file.fileno(), 0, 3000)
+        os.ftruncate(file.fileno(), 2900)
+    with open(folder + "/a/b", "ab") as file:
+        file.write(b"appended")
+    shutil.copyfile(folder + "/a/b", folder + "/a/c")
+    os.link(folder + "/a/c", folder + "/d")
+    # As some libraries call: around libc's functions.
+    number = {"x86_64": 264, "aarch64": 38}[os.uname().machine]
+    assert libc.syscall(number, -100, (folder + "/a/c").encode(), -100, (folder + "/a/e").encode()) == 0
+    os.open(folder + "/gone", os.O_CREAT)
+    os.unlink(folder + "/gone")
+    at = os.open(folder, os.O_RDONLY)
+    os.mkdir("f", dir_fd=at)
+    os.rmdir("f", dir_fd=at)
+    os.rename("d", "g", src_dir_fd=at, dst_dir_fd=at)
+    open(folder + "/a/b", "r+b").close()
+    open(folder + "/a/e2", "wb").write(b"x")
+    open(folder + "/a/e2", "wb").close()
+    with open(folder + "/a/b", "r+b") as file, mmap.mmap(file.fileno(), 100) as mapped:
+        assert mapped[5:9] == b"five"
+"""
+
+
 @pytest.fixture
 def run(watching, disk):
     """Runs a script on disk/machine and returns the log."""
@@ -79,39 +114,7 @@ def test_an_unsafe_writer_is_caught(run, disk, writer):
 
 
 def test_every_way_to_change_a_file_is_seen(run, disk):
-    records = run("""
-        import mmap, shutil
-        libc = ctypes.CDLL(None)
-        os.mkdir(folder + "/a")
-        with open(folder + "/a/b", "wb") as file:
-            file.write(b"0123456789" * 200)
-            file.seek(5)
-            file.write(b"five")
-            file.flush()
-            os.pwrite(file.fileno(), b"pwrite", 700)
-            os.writev(file.fileno(), [b"one", b"", b"two"])
-            os.pwritev(file.fileno(), [b"three", b"four"], 1900)
-            os.posix_fallocate(file.fileno(), 0, 3000)
-            os.ftruncate(file.fileno(), 2900)
-        with open(folder + "/a/b", "ab") as file:
-            file.write(b"appended")
-        shutil.copyfile(folder + "/a/b", folder + "/a/c")
-        os.link(folder + "/a/c", folder + "/d")
-        # As some libraries call: around libc's functions.
-        number = {"x86_64": 264, "aarch64": 38}[os.uname().machine]
-        assert libc.syscall(number, -100, (folder + "/a/c").encode(), -100, (folder + "/a/e").encode()) == 0
-        os.open(folder + "/gone", os.O_CREAT)
-        os.unlink(folder + "/gone")
-        at = os.open(folder, os.O_RDONLY)
-        os.mkdir("f", dir_fd=at)
-        os.rmdir("f", dir_fd=at)
-        os.rename("d", "g", src_dir_fd=at, dst_dir_fd=at)
-        open(folder + "/a/b", "r+b").close()
-        open(folder + "/a/e2", "wb").write(b"x")
-        open(folder + "/a/e2", "wb").close()
-        with open(folder + "/a/b", "r+b") as file, mmap.mmap(file.fileno(), 100) as mapped:
-            assert mapped[5:9] == b"five"
-    """)
+    records = run(EVERY_WAY)
     machine = Disk(disk / "machine")
     machine.follow(records)
     seen = machine.crash(Luck(None))

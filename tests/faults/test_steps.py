@@ -28,7 +28,7 @@ OPERATIONS = 120
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("occurrence", [1, 2, 5])
+@pytest.mark.parametrize("occurrence", [1, 3])
 @pytest.mark.parametrize("edge", ["enter", "exit"])
 @pytest.mark.parametrize("step", STEPS)
 def test_kill_at_a_step(nursery, disk, step, edge, occurrence):

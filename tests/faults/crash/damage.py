@@ -84,11 +84,9 @@ def _tables(content: bytes, workplace: Path) -> list[tuple[Any, ...]] | None:
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != b"ok":
                 return None
-            names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table'")]
-            rows = [
-                (kind, name, table, b" ".join(re.sub(rb"--.*", b"", sql or b"").split()))
-                for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
-            ]
+            schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+            names = [name.decode() for kind, name, _, _ in schema if kind == b"table"]
+            rows = [(*row, b" ".join(re.sub(rb"--.*", b"", sql or b"").split())) for *row, sql in schema]
             rows += connection.execute("SELECT * FROM pragma_user_version").fetchall()
             for name in sorted(names):
                 rows += connection.execute(f'SELECT * FROM "{name}"').fetchall()

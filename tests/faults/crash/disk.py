@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from crash.watch import Kind, Record
@@ -98,7 +99,7 @@ def _apply(content: bytearray, offset: int, data: bytes | None) -> None:
 
 def _sectors(offset: int, count: int) -> list[tuple[int, int]]:
     edges = [0, *range(-offset % SECTOR or SECTOR, count, SECTOR), count]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 class Luck:

@@ -69,9 +69,7 @@ class Nursery:
         self._process.stdout.close()
         self._folder.cleanup()
 
-    def start(
-        self, folder: Path, operations: Sequence[Operation], step: tuple[str, str, int] | None = None
-    ) -> Worker:
+    def start(self, folder: Path, operations: Sequence[Operation], step: tuple[str, str, int] | None = None) -> Worker:
         """Return a worker on a collection.
 
         Args:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 from crash.encoder import WordEncoder
 from crash.model import CONDITIONS, Model, Operation, after
 
-WORDS = (
-    "river stone cloud winter garden music theory engine letter market signal forest copper island memory shadow "
-    "violin harbor planet ribbon candle desert orange bridge silver mirror pocket thunder velvet window".split()
+WORDS = re.findall(
+    r"\w+",
+    """
+    river stone cloud winter garden music theory engine letter market signal forest copper island memory shadow
+    violin harbor planet ribbon candle desert orange bridge silver mirror pocket thunder velvet window
+    """,
 )
 COLORS = ("red", "green", "blue")
 MANY = 120

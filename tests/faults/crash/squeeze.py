@@ -98,4 +98,4 @@ def _read(col: nf.Collection, model: Model, seed: int) -> None:
 
 if __name__ == "__main__":
     small.make_small()
-    print(json.dumps(squeeze(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    json.dump(squeeze(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)

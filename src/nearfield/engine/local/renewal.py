@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from nearfield import checks
-from nearfield.encode import DEFAULT_ENCODER
 from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import schema, writing
@@ -72,11 +71,11 @@ class Renewal:
         for leftover in self._layout.root.glob(self._fresh.name + "*"):
             leftover.unlink()
 
-    def renew(self, load: Callable[[Settings], Encoder]) -> dict[str, str]:
+    def renew(self, load: Callable[[Settings], Encoder], name: str) -> dict[str, str]:
         """Put a new database in the place of the old one, and return the documents that were lost, with reasons."""
         identity, headers = self._identity()
         schema.create(self._connection, identity)
-        settings = self._settings(headers)
+        settings = self._settings(headers, name)
         table = self._keep_documents()
         folder = Folder(self._layout.vectors, bytes.fromhex(identity))
         if settings.dimension is not None:
@@ -117,7 +116,7 @@ class Renewal:
         best = named.most_common(1)
         return (best[0][0] if best and best[0][1] else uuid.uuid4().hex), dimensions
 
-    def _settings(self, dimensions: list[int]) -> Settings:
+    def _settings(self, dimensions: list[int], encoder: str) -> Settings:
         """Return the settings that can be read, and others in the place of those that can't."""
         found: dict[str, Any] = {}
         for name, value in self._salvage.rows("SELECT name, value FROM settings"):
@@ -125,7 +124,7 @@ class Renewal:
                 found[name] = json.loads(value)
             except (ValueError, TypeError):
                 continue
-        defaults = Settings(DEFAULT_ENCODER, dimension=Counter(dimensions).most_common(1)[0][0] if dimensions else None)
+        defaults = Settings(encoder, dimension=Counter(dimensions).most_common(1)[0][0] if dimensions else None)
         values = {field.name: found.get(field.name, getattr(defaults, field.name)) for field in fields(Settings)}
         for name, fine in _FINE.items():
             if name not in found or not fine(found[name]):

@@ -26,12 +26,13 @@ from nearfield.engine.protocol import Health, Repair, Settings
 from nearfield.errors import CorruptCollection, NearfieldError
 
 
-def repair(root: Path, load: Callable[[Settings], Encoder]) -> Repair:
+def repair(root: Path, load: Callable[[Settings], Encoder], name: str) -> Repair:
     """Mend a collection.
 
     Args:
         root: Its folder.
         load: Gives the encoder, for documents whose vectors are damaged; may raise NearfieldError.
+        name: Of the encoder, if the database can't say it.
 
     Raises:
         NotFound, InvalidInput, IncompatibleFormat: as `check`.
@@ -47,7 +48,7 @@ def repair(root: Path, load: Callable[[Settings], Encoder]) -> Repair:
             health = check(root)
             if health.ok:
                 return Repair(str(root), health.documents, rebuilt, {})
-            repaired = _mend_truth(layout, health, load)
+            repaired = _mend_truth(layout, health, load, name)
         rebuilt += repaired.rebuilt + _mend_derived(layout, renewed=bool(repaired.remains))
     except OSError as error:
         raise NearfieldError(f"{root} can't be mended: {error}") from error
@@ -57,7 +58,7 @@ def repair(root: Path, load: Callable[[Settings], Encoder]) -> Repair:
     return replace(repaired, documents=after.documents, rebuilt=rebuilt)
 
 
-def _mend_truth(layout: Layout, health: Health, load: Callable[[Settings], Encoder]) -> Repair:
+def _mend_truth(layout: Layout, health: Health, load: Callable[[Settings], Encoder], name: str) -> Repair:
     """Mend the database, the segments and the manifest; return what was done and lost."""
     repaired = Repair(str(layout.root), 0, [], {})
     damaged = [problem.file for problem in health.problems]
@@ -67,7 +68,7 @@ def _mend_truth(layout: Layout, health: Health, load: Callable[[Settings], Encod
         folder = _remains(layout)
         try:
             with closing(Renewal(layout, folder)) as renewal:
-                lost = renewal.renew(load)
+                lost = renewal.renew(load, name)
         except CorruptCollection:
             shutil.rmtree(folder)  # nothing was replaced
             raise
