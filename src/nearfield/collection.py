@@ -246,7 +246,7 @@ class Collection:
             k=k, mode=mode, where=where, semantic_weight=semantic_weight, fusion=fusion, diversity=diversity,
             explain=explain,
         )  # fmt: skip
-        return search_batch(self._engine, lambda: self.encoder, query, options)
+        return search_batch(self._engine, lambda: self.encoder, query, options, cold=self._encoder is None)
 
     def similar(self, doc_id: str | int, k: int = 10, *, where: Where | None = None, diversity: float = 0.0) -> Hits:
         """Return the k documents nearest to a document, without itself, by cosine.

@@ -100,7 +100,11 @@ def test_deleted_documents_are_never_found_and_others_take_their_place(col, mode
     fill(col)
     everything = col.search("red green sand", k=10, mode=mode).doc_ids
     col.delete(everything[0])
-    assert col.search("red green sand", k=10, mode=mode).doc_ids == everything[1:]
+    left = col.search("red green sand", k=10, mode=mode).doc_ids
+    if mode == "semantic":
+        assert left == everything[1:]
+    else:  # BM25 follows the statistics of what is left, and so may the order
+        assert sorted(left) == sorted(everything[1:])
 
 
 def test_stats_count_what_there_is(col):
@@ -558,7 +562,10 @@ def test_missing_and_truncated_files_are_noticed(tmp_path, encoder):
     folder = make(tmp_path / "a.nf", encoder)
     vectors = folder / "vectors" / "000000.vec"
     whole = vectors.read_bytes()
-    for content, message in ((whole[:-1], "000000.vec has"), (b"x" * len(whole), "000000.vec does not begin as segment 0")):
+    for content, message in (
+        (whole[:-1], "000000.vec has"),
+        (b"x" * len(whole), "000000.vec does not begin as segment 0"),
+    ):
         vectors.write_bytes(content)
         with nf.open(folder, encoder=encoder) as col, pytest.raises(nf.CorruptCollection, match=message):
             col.search("red")
@@ -579,12 +586,12 @@ def test_the_lexical_index_is_derived(tmp_path, encoder):
     folder = make(tmp_path / "a.nf", encoder)
     with nf.open(folder, encoder=encoder) as col:
         before = col.search("red", mode="lexical").to_dicts()
+    (folder / "lexical" / "marker.json").write_text("{")
+    with nf.open(folder, encoder=encoder) as col, pytest.raises(nf.CorruptCollection, match="nearfield repair"):
+        col.search("red", mode="lexical")
     shutil.rmtree(folder / "lexical")
     with nf.open(folder, encoder=encoder) as col:
         assert col.search("red", mode="lexical").to_dicts() == before
-    (folder / "lexical" / "marker.json").write_text("{")
-    with nf.open(folder, encoder=encoder) as col, pytest.raises(nf.CorruptCollection, match="built again"):
-        col.search("red", mode="lexical")
 
 
 def test_another_encoder_is_refused(tmp_path, encoder):
@@ -738,7 +745,7 @@ def test_closing_while_another_thread_reads_leaves_no_connection_open(col):
     next(iteration)
     col.close()
     assert len(list(iteration)) == 5  # what it had begun to read, it reads to the end
-    assert col._engine._database._idle.empty()
+    assert col._engine._database._idle == []
 
 
 # -- what was found by trying to break it ------------------------------------------------------------------------------
@@ -813,7 +820,10 @@ def test_an_index_that_is_newer_than_a_restored_database_is_made_anew(tmp_path, 
 
 def test_an_index_without_its_files_is_made_anew(tmp_path, encoder):
     folder = make(tmp_path / "a.nf", encoder)
-    (folder / "lexical" / "meta.json").unlink()
+    import shutil
+
+    (index,) = (child for child in (folder / "lexical").iterdir() if child.is_dir())
+    shutil.rmtree(index)
     with nf.open(folder, encoder=encoder) as col:
         assert set(col.search("red", mode="lexical").doc_ids) == {"0", "2", "3"}
 
@@ -948,5 +958,5 @@ def test_a_folder_of_a_model_is_found_from_everywhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("location", ["~nosuchuser/x.nf", "x" * 300])
 def test_a_path_that_no_system_takes(location):
-    with pytest.raises(nf.InvalidInput, match=r"a collection can.t be opened at|can.t make a collection"):
+    with pytest.raises(nf.InvalidInput, match=r"is no path|a collection can.t be opened at|can.t make a collection"):
         nf.open(location)

@@ -1,4 +1,4 @@
-"""Damage is noticed and mended: whatever changes what a reader could see is reported, and repair loses only what it says.
+"""Damage is noticed and mended: what changes what a reader could see is reported, and repair loses only what it says.
 
 The truth is what was stored. A flip of a bit that the check lets pass must change nothing that can be asked for.
 """

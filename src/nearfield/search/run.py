@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from nearfield.encode.protocol import Vectors
@@ -25,8 +27,18 @@ CANDIDATES_PER_HIT = 10
 LEAST_CANDIDATES = 100
 
 
-def search_batch(engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions) -> Hits | list[Hits]:
-    """Return the hits of one query, or of each query of a list; `Collection.search` describes it."""
+def search_batch(
+    engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions, *, cold: bool = False
+) -> Hits | list[Hits]:
+    """Return the hits of one query, or of each query of a list; `Collection.search` describes it.
+
+    Args:
+        engine: Where the collection lives.
+        get_encoder: Gives its encoder.
+        query: What `Collection.search` takes.
+        options: Likewise.
+        cold: The encoder is yet to be loaded.
+    """
     queries = read_queries(query, options.mode, engine.settings.dimension)
     vectors = queries.vectors
     with engine.view() as view:
@@ -35,13 +47,29 @@ def search_batch(engine: Engine, get_encoder: GetEncoder, query: object, options
             return answers[0] if queries.single else answers
     if vectors is None and options.mode != "lexical":
         with stage("encode"):
-            vectors = encode_queries(queries.texts, get_encoder())
+            encode = _encode_beside if cold else _encode
+            vectors = encode(engine, get_encoder, queries, options)
     with engine.view() as view:
         with stage("search"):
             found = _find(view, queries, vectors, options)
         with stage("read"):
             answers = [present(view, one, options) for one in found]
     return answers[0] if queries.single else answers
+
+
+def _encode(engine: Engine, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Vectors:  # noqa: ARG001
+    return encode_queries(queries.texts, get_encoder())
+
+
+def _encode_beside(engine: Engine, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Vectors:
+    """Encode in a thread, and meanwhile read what the search will need: an encoder takes half a second to load."""
+    with ThreadPoolExecutor(1) as pool:
+        encoding = pool.submit(_encode, engine, get_encoder, queries, options)
+        with engine.view() as view:
+            view.keys(options.condition)
+            if options.mode == "hybrid":
+                view.lexical(queries.texts[:1], 1, options.condition)
+        return encoding.result()
 
 
 def answer(view: View, ranking: Ranking, vectors: Vectors, options: SearchOptions) -> Hits:

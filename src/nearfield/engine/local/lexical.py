@@ -9,7 +9,6 @@ built anew beside the old one.
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -280,11 +279,6 @@ class LexicalKeeper:
     def _locked(self, seconds: float) -> Iterator[None]:
         with self._updating, FileLock(self._lock_file, seconds):
             yield
-
-    @staticmethod
-    def purged() -> int:
-        """Return up to which generation the index has no use for deletions on record: it never asks for them."""
-        return sys.maxsize
 
     # -- checking ------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,9 @@ from nearfield.engine.local.check_tables import has_tables
 from nearfield.engine.local.inspection import AT_ONCE, trouble_of
 from nearfield.errors import CorruptCollection
 
+MOST_KEYS = 1 << 20
+"""Keys that are tried where nothing says which there are."""
+
 MOST_FAILURES = 200_000
 """Readings that fail before no more is tried."""
 
@@ -122,8 +125,13 @@ class Salvage:
 
     def documents(self) -> Iterator[Found]:
         """Yield every document of which a row can be read, in the order of the keys."""
-        last = max(self.number(f"SELECT max(key) FROM {table}") for table in ("documents", "texts"))
-        last = last or self.number("SELECT next_key FROM state")
+        try:
+            (last,) = self.connection.execute(
+                "SELECT max(coalesce((SELECT max(key) FROM documents), 0), coalesce((SELECT max(key) FROM texts), 0))"
+            ).fetchone()
+        except sqlite3.DatabaseError:
+            self.all_rows = False
+            last = self.number("SELECT next_key FROM state") or MOST_KEYS
         first = 1
         while first <= last:
             documents = self._between(_DOCUMENT, first, first + AT_ONCE - 1)

@@ -198,10 +198,7 @@ class LocalEngine:
                 pass  # takes the lock, and tells that somebody else has it
             with self._database.reading() as connection:
                 self._lexical.compact(self._states.read(connection)[0], connection)
-            self._upkeep.compact(self._purged)
-
-    def _purged(self) -> int:
-        return self._lexical.purged()
+            self._upkeep.compact()
 
     def _after_write(self, changed: int) -> None:
         # The batch is stored; what fails here fails again, and is told, by whatever needs it.
@@ -209,7 +206,7 @@ class LocalEngine:
             with self._database.reading() as connection:
                 state, _ = self._states.read(connection)
                 self._lexical.follow(state, connection)
-            self._upkeep.after_write(changed, self._purged())
+            self._upkeep.after_write(changed)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

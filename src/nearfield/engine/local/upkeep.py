@@ -43,25 +43,20 @@ class Upkeep:
         self._transaction = transaction
         self._compacting = False
 
-    def after_write(self, changed: int, purged: int) -> None:
-        """Do what is due after so many documents were written or deleted; the more, the more may be done.
-
-        Args:
-            changed: How many.
-            purged: Deletions up to this generation are of no more use to the BM25 index.
-        """
+    def after_write(self, changed: int) -> None:
+        """Do what is due after so many documents were written or deleted; the more, the more may be done."""
         for _ in range(1 + 4 * changed // compaction.STEP_ROWS):
-            if not self._compact_if_due(purged):
+            if not self._compact_if_due():
                 break
         self._save_if_due(UNSAVED_SHARE)
 
-    def compact(self, purged: Callable[[], int]) -> None:
+    def compact(self) -> None:
         """Free all that is dead now."""
         while self._step(0.0):
             pass
         self._compacting = False
         self._save_if_due(0.0)
-        self._trim(purged(), kept=0)
+        self._trim(kept=0)
         connection = self._database.writer()
         compaction.cut_pages(connection, compaction.free_pages(connection)[0])
         compaction.empty_log(connection)
@@ -70,7 +65,7 @@ class Upkeep:
         """Do what makes the next opening quick."""
         self._save_if_due(UNSAVED_AT_CLOSE)
 
-    def _compact_if_due(self, purged: int) -> bool:
+    def _compact_if_due(self) -> bool:
         """Do a step, and return whether more may be due."""
         state = self._state()
         total = state.dead_rows + state.live_rows
@@ -80,7 +75,7 @@ class Upkeep:
             return self._step(0.0)
         if self._compacting:
             self._save_if_due(UNSAVED_SHARE)
-            self._trim(purged, kept=KEPT_GENERATIONS)
+            self._trim(kept=KEPT_GENERATIONS)
         self._compacting = False
         return self._cut_if_due()
 
@@ -103,11 +98,11 @@ class Upkeep:
             compaction.remove_dropped(self._database.writer(), self._folder)
         return True
 
-    def _trim(self, purged: int, kept: int) -> None:
+    def _trim(self, kept: int) -> None:
         with self._transaction() as connection:
             now = counters(connection)
             marker = saved.marker_of(self._layout.columns)
-            until = min(now.generation - kept, purged, marker.generation if marker else now.generation)
+            until = min(now.generation - kept, marker.generation if marker else now.generation)
             if until > now.history:
                 compaction.trim(connection, until)
 
