@@ -1,6 +1,13 @@
-"""A writer killed when it enters and when it leaves each named step of writing."""
+"""A writer killed when it enters and when it leaves each named step of writing.
+
+NEARFIELD_STEP_KILLS says how often at each edge of each step; see README.md.
+"""
 
 from __future__ import annotations
+
+import json
+import os
+import random
 
 import pytest
 from crash.judge import judge, judge_snapshot
@@ -23,26 +30,41 @@ STEPS = [
     "snapshot vectors",
     "snapshot documents",
 ]
-ONCE = {"write manifest"}
-OPERATIONS = 120
+OPERATIONS = plan("steps", Model(), 150)
+KILLS = int(os.environ.get("NEARFIELD_STEP_KILLS", "2"))
+"""At each edge of each step: the first time that it is reached, and then at random."""
+
+
+@pytest.fixture(scope="module")
+def counts(nursery, tmp_path_factory):
+    """How often a worker that nobody kills enters each step."""
+    folder = tmp_path_factory.mktemp("steps")
+    worker = nursery.start(folder / "col.nf", OPERATIONS, counts=folder / "counts.json")
+    worker.wait()
+    assert worker.status == 0
+    return json.loads((folder / "counts.json").read_text())
+
+
+def test_every_step_has_a_name_here(counts):
+    reading = {"encode", "search", "read"}
+    assert set(counts) - reading == set(STEPS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("occurrence", [1, 3])
+@pytest.mark.parametrize("kill", range(KILLS))
 @pytest.mark.parametrize("edge", ["enter", "exit"])
 @pytest.mark.parametrize("step", STEPS)
-def test_kill_at_a_step(nursery, disk, step, edge, occurrence):
-    if step in ONCE and occurrence > 1:
-        return
-    operations = plan((step, edge, occurrence), Model(), OPERATIONS)
-    worker = nursery.start(disk / "col.nf", operations, step=(step, edge, occurrence))
+def test_kill_at_a_step(nursery, disk, counts, step, edge, kill):
+    chance = random.Random(f"{step} {edge} {kill}")
+    occurrence = chance.randint(1, counts[step]) if kill else 1
+    worker = nursery.start(disk / "col.nf", OPERATIONS, step=(step, edge, occurrence))
     worker.wait()
     assert worker.status == -9, f"the step {step!r} was not reached {occurrence} times"
     done = worker.done or 0
-    judge_snapshot(disk / SNAPSHOT, snapshot_outcomes(Model(), None, operations, done), disk / "restored.nf")
-    model = judge(disk / "col.nf", outcomes(Model(), operations, done))
+    judge_snapshot(disk / SNAPSHOT, snapshot_outcomes(Model(), None, OPERATIONS, done), disk / "restored.nf")
+    model = judge(disk / "col.nf", outcomes(Model(), OPERATIONS, done))
     # The next writer goes on from there.
-    more = plan((step, edge, occurrence, "again"), model, 10)
+    more = plan((step, edge, kill, "again"), model, 10)
     worker = nursery.start(disk / "col.nf", more)
     worker.wait()
     assert (worker.status, worker.done) == (0, 10)

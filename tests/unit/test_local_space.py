@@ -205,7 +205,7 @@ def test_damaged_columns_are_named(engine):
     engine.write([record(str(i), rng, 1, i) for i in range(100)], replace=False)
     engine.close()
     folder = next(child for child in engine._layout.columns.iterdir() if child.is_dir())
-    for name, ask in (("keys.npy", lambda view: len(view)), ("field-0.npy", lambda view: view.keys(parse({"n": 1})))):
+    for name, ask in (("keys.npy", len), ("field-0.npy", lambda view: view.keys(parse({"n": 1})))):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         again = LocalEngine(engine._layout.root)
@@ -223,8 +223,9 @@ def test_placement_never_overlaps_and_keeps_documents_together(batches, random):
     known, next_number = [], 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "SLOT", 64)
-        for batch in batches:
-            for segment, documents in place(known, np.array(batch), next_number):
+        for counts in batches:
+            batch = counts
+            for segment, documents in place(known, np.array(counts), next_number):
                 before = next((s.rows for s in known if s.number == segment.number), 0)
                 assert segment.rows == before + sum(batch[:documents])
                 assert segment.rows <= max(64, batch[0])

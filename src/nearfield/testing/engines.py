@@ -9,7 +9,7 @@ import numpy as np
 
 from nearfield.documents import Document
 from nearfield.encode.protocol import Vectors
-from nearfield.engine.protocol import Engine, Ranking, Record, View
+from nearfield.engine.protocol import Bookmark, Engine, Ranking, Record, View
 from nearfield.errors import Conflict
 from nearfield.filters import Condition, parse
 
@@ -50,9 +50,16 @@ def check_engine(make: Callable[[], Engine], reopen: Callable[[Engine], Engine] 
     _check_refusal(engine, model)
     _check_deletion(engine, model)
     _check_old_view(engine, model)
+    _check_conditional_deletion(engine, model)
+    _check_bookmarks(engine, model)
+    _check_origin(engine, model)
+    engine.compact()
+    _check_view(engine, model, "after compact")
     if reopen is not None:
         engine = reopen(engine)
         _check_view(engine, model, "after reopening")
+        kept = engine.bookmark("a source")
+        assert kept == Bookmark("a source", 2, "digest 2"), f"a bookmark must be there after reopening, is {kept}"
     engine.close()
     engine.close()
 
@@ -191,3 +198,43 @@ def _check_old_view(engine: Engine, model: dict[str, Record]) -> None:
         assert len(view.read(view.keys())) == len(names), "a view must read documents deleted after it was made"
     del model["d1"]
     _check_view(engine, model, "after a deletion beside an open view")
+
+
+def _check_conditional_deletion(engine: Engine, model: dict[str, Record]) -> None:
+    condition = parse({"number": {"$in": [3, 4, 999]}})
+    assert condition is not None
+    gone = _matching(model, condition)
+    count = engine.delete(condition)
+    assert count == len(gone), f"delete must return how many matched, {len(gone)}, returned {count}"
+    for name in gone:
+        del model[name]
+    _check_view(engine, model, "after deleting by a condition")
+
+
+def _check_bookmarks(engine: Engine, model: dict[str, Record]) -> None:
+    assert engine.bookmark("a source") is None, "a source that was never ingested has no bookmark"
+    for position in (1, 2):
+        mark = Bookmark("a source", position, f"digest {position}")
+        record = _record(f"marked {position}", 500 + position, 1)
+        engine.write([record], replace=False, fingerprint="check", bookmark=mark)
+        model[f"marked {position}"] = record
+        assert engine.bookmark("a source") == mark, "write must store its bookmark"
+    try:
+        engine.write([record], replace=False, fingerprint="check", bookmark=Bookmark("a source", 3))
+    except Conflict:
+        assert engine.bookmark("a source") == mark, "a refused batch must leave the bookmark as it was"
+    engine.write([], replace=False, bookmark=Bookmark("another", 7))
+    engine.remove_bookmark("another")
+    engine.remove_bookmark("unknown")
+    assert engine.bookmark("another") is None, "remove_bookmark must remove it"
+    _check_view(engine, model, "after bookmarks")
+
+
+def _check_origin(engine: Engine, model: dict[str, Record]) -> None:
+    record = _record("given", 600, 1)
+    engine.write([record], replace=False)
+    model["given"] = record
+    with engine.view() as view:
+        keys = [key for key in view.find(["given", "d2"]) if key is not None]
+        origins = [stored.encoded for stored in view.read(np.array(keys, dtype=np.int64))]
+    assert origins == [False, True], f"encoded must tell that a batch came with a fingerprint, is {origins}"

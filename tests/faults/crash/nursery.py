@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -69,16 +70,30 @@ class Nursery:
         self._process.stdout.close()
         self._folder.cleanup()
 
-    def start(self, folder: Path, operations: Sequence[Operation], step: tuple[str, str, int] | None = None) -> Worker:
+    def start(
+        self,
+        folder: Path,
+        operations: Sequence[Operation],
+        *,
+        step: tuple[str, str, int] | None = None,
+        counts: Path | None = None,
+    ) -> Worker:
         """Return a worker on a collection.
 
         Args:
             folder: Of the collection.
             operations: What it does.
             step: (name, "enter" or "exit", n): it kills itself when it does that to a named step for the n-th time.
+            counts: A file for how often it enters each step, as a JSON object, written when all is done.
         """
         plan = Path(self._folder.name) / "plan.json"
-        plan.write_text(json.dumps({"folder": str(folder), "operations": list(operations), "step": step}))
+        content = {
+            "folder": str(folder),
+            "operations": list(operations),
+            "step": step,
+            "counts": counts and str(counts),
+        }
+        plan.write_text(json.dumps(content))
         self._process.stdin.write(f"{plan}\n")
         self._process.stdin.flush()
         return Worker(self)
@@ -127,7 +142,10 @@ def _run(work: Callable[..., None], plan: dict[str, Any]) -> None:
     try:
         if plan["step"]:
             kill_at(*plan["step"])
+        counts = count_steps()
         work(Path(plan["folder"]), plan["operations"], lambda done: tell("done", done))
+        if plan["counts"]:
+            Path(plan["counts"]).write_text(json.dumps(counts))
         status = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -138,17 +156,33 @@ def _run(work: Callable[..., None], plan: dict[str, Any]) -> None:
 
 def kill_at(name: str, edge: str, occurrence: int) -> None:
     """Make this process kill itself when it enters or leaves a named step for the n-th time."""
+    count = 0
+
+    def kill(step: str) -> None:
+        nonlocal count
+        count += step == name
+        if step == name and count == occurrence:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    listen(edge, kill)
+
+
+def count_steps() -> Counter[str]:
+    """Return a counter of how often each step is entered from now on."""
+    counts: Counter[str] = Counter()
+    listen("enter", lambda step: counts.update([step]))
+    return counts
+
+
+def listen(edge: str, heard: Callable[[str], None]) -> None:
+    """Have a function called with the name of every step that this process enters or leaves."""
     from nearfield.stages import stage
 
     method = {"enter": "__enter__", "exit": "__exit__"}[edge]
-    original, count = getattr(stage, method), 0
+    original = getattr(stage, method)
 
     def watched(self: stage, *arguments: Any) -> None:
-        nonlocal count
-        if self._name == name:
-            count += 1
-            if count == occurrence:
-                os.kill(os.getpid(), signal.SIGKILL)
+        heard(self._name)
         original(self, *arguments)
 
     setattr(stage, method, watched)

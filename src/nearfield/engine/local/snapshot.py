@@ -180,7 +180,7 @@ def _copy_database(target: Layout, connection: sqlite3.Connection, *, new: bool)
     if new:
         for leftover in target.root.glob(target.database.name + "*"):
             leftover.unlink()
-    with closing(sqlite3.connect(target.database)) as copied:
+    with _told_failures(target), closing(sqlite3.connect(target.database)) as copied:
         copied.execute("PRAGMA synchronous = FULL")
         connection.backup(copied)
     files.sync_folder(target.root)

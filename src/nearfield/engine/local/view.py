@@ -78,8 +78,8 @@ class LocalView:
             (doc_id,) = self.doc_ids(keys[damaged[:1]])
             file = self._state.blocks.file_of(int(rows.firsts[slots[damaged[0]]]))
             raise CorruptCollection(
-                f"{file}: the vectors of document {doc_id!r} are not what was written; restore them from a snapshot, or "
-                "see `nearfield repair`"
+                f"{file}: the vectors of document {doc_id!r} are not what was written; restore them from a snapshot, "
+                "or see `nearfield repair`"
             )
         return np.split(vectors, np.cumsum(counts)[:-1])
 
