@@ -12,6 +12,7 @@ import random
 import shutil
 import sqlite3
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 import nearfield as nf
 from nearfield.cli import main
 from nearfield.engine.local import inspection, segments, upkeep
+from nearfield.engine.local.database import text_sum
 
 GIVEN = [f"g{i}" for i in range(10)]
 DIMENSION = 16
@@ -377,12 +379,20 @@ def test_files_of_another_collection_are_named_and_set_aside(made, truth, tmp_pa
 
 
 def test_a_repair_that_was_cut_off_before_the_swap_is_finished(made, truth):
-    whole = (made / "documents.sqlite").read_bytes()
-    flip(made / "documents.sqlite", 3)
+    database, log = made / "documents.sqlite", made / "documents.sqlite-wal"
+    whole = database.read_bytes()
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("INSERT INTO deletions VALUES (1000000, 1)")
+    of_the_old_file = log.read_bytes()
+    connection.close()
+    flip(database, 3)
     (made / "documents.sqlite.repaired").write_bytes(whole)
-    (made / "documents.sqlite-wal").write_bytes(b"of the old file")
+    log.write_bytes(of_the_old_file)
     assert nf.repair(made).rebuilt == ["documents.sqlite, which an earlier repair had made"]
     assert not (made / "documents.sqlite.repaired").exists()
+    with nf.open(made, encoder=Encoder()) as col:
+        with col._engine._database.reading() as connection:
+            assert connection.execute("SELECT * FROM deletions WHERE key = 1000000").fetchall() == []
     assert contents(made) == truth
 
 
@@ -392,6 +402,93 @@ def test_repair_waits_for_nobody(made):
         col.add("held")
         with pytest.raises(nf.Locked):
             nf.repair(made.parent / "other.nf")
+
+
+# -- tables that contradict each other -------------------------------------------------------------------------------
+
+
+def sum_again(connection, doc_id):
+    row = connection.execute(
+        "SELECT key, doc_id, title, text, metadata, spans FROM documents JOIN texts USING (key) WHERE doc_id = ?",
+        (doc_id,),
+    ).fetchone()
+    connection.execute("UPDATE documents SET text_sum = ? WHERE doc_id = ?", (text_sum(*row), doc_id))
+
+
+KEY = "(SELECT key FROM documents WHERE doc_id = 'd3-5')"
+PLACE = "(first_row, vector_sum) = (SELECT first_row, vector_sum FROM documents WHERE doc_id = 'g5')"
+CONTRADICTIONS = {
+    f"UPDATE documents SET {PLACE} WHERE doc_id = 'g6'": ["g6"],
+    "UPDATE documents SET first_row = first_row + 1000000 WHERE doc_id = 'g6'": ["g6"],
+    "UPDATE documents SET first_row = first_row + 1000000 WHERE doc_id = 'd3-5'": [],
+    "UPDATE documents SET n_rows = 0 WHERE doc_id = 'd3-5'": ["d3-5"],
+    "UPDATE documents SET vector_sum = 'x' WHERE doc_id = 'd3-5'": ["d3-5"],
+    "UPDATE documents SET encoded = 2 WHERE doc_id = 'd3-5'": ["d3-5"],
+    "UPDATE segments SET rows = rows - 1": [],
+    "UPDATE segments SET first_row = 0": [],
+    "DELETE FROM segments": [],
+    "UPDATE state SET next_key = 5": [],
+    "UPDATE state SET next_segment = 0": [],
+    "UPDATE state SET generation = 1": [],
+    "UPDATE state SET generation = 'x'": [],
+    "UPDATE state SET identity = '00000000000000000000000000000000'": [],
+    "DELETE FROM state": [],
+    f"INSERT INTO deletions VALUES ({KEY}, 3)": [],
+    "INSERT INTO moves VALUES (99999, 3)": [],
+    f"DELETE FROM texts WHERE key = {KEY}": ["d3-5"],
+    f"UPDATE texts SET text = CAST(text AS BLOB) WHERE key = {KEY}": ["d3-5"],
+    f"UPDATE texts SET title = 'another' WHERE key = {KEY}": ["d3-5"],
+    "INSERT INTO texts VALUES (99999, '', 'of nobody', NULL)": ["key 99999"],
+    "UPDATE settings SET value = '2.0' WHERE name = 'recall'": [],
+    "DELETE FROM settings WHERE name = 'dimension'": [],
+    "UPDATE documents SET metadata = '[]' WHERE doc_id = 'd3-5'": ["d3-5"],
+    f"UPDATE texts SET spans = '[[0, 99999]]' WHERE key = {KEY}": ["d3-5"],
+    f"UPDATE texts SET spans = '[[0, 5], [6, 7], [7, 8], [8, 9]]' WHERE key = {KEY}": ["d3-5"],
+    "DROP INDEX moves_by_generation": [],
+    "ALTER TABLE bookmarks ADD COLUMN more TEXT": [],
+    "PRAGMA user_version = 7": [],
+}
+
+
+@pytest.mark.parametrize("statement", CONTRADICTIONS)
+def test_tables_that_contradict_each_other(made, truth, statement):
+    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
+    connection.execute(statement)
+    if "metadata" in statement or "spans" in statement:
+        sum_again(connection, "d3-5")
+    connection.close()
+    assert str(made / "documents.sqlite") in {problem.file for problem in nf.check(made).problems} or (
+        "identity" in statement
+    )
+    assert not nf.check(made).ok
+    repaired = nf.repair(made, Encoder())
+    assert list(repaired.lost) == CONTRADICTIONS[statement]
+    expected = {name: document for name, document in truth[0].items() if name not in repaired.lost}
+    assert contents(made)[0] == expected
+    assert nf.check(made).ok
+
+
+def test_vectors_of_another_length_are_reported(made):
+    place = next(i for i, number in enumerate(numbers(made)) if "g5" in rows_of(made, number))
+    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
+    (row,) = connection.execute(
+        "SELECT documents.first_row - segments.first_row FROM documents, segments WHERE doc_id = 'g5' AND number = ?",
+        (numbers(made)[place],),
+    ).fetchone()
+    for factor, ok in ((1.0005, True), (1.002, False), (0.998, False), (np.nan, False), (0.0, True)):
+        with vec(made, place).open("r+b") as stream:
+            stream.seek(64 + row * 4 * DIMENSION)
+            vector = np.zeros(DIMENSION, "<f4")
+            vector[5] = factor
+            stream.write(vector.tobytes())
+        connection.execute("UPDATE documents SET vector_sum = ? WHERE doc_id = 'g5'", (zlib.crc32(vector.tobytes()),))
+        health = nf.check(made)
+        assert health.ok == ok
+        if not ok:
+            (problem,) = health.problems
+            assert (problem.file, problem.doc_ids) == (str(vec(made, place)), ["g5"])
+            assert "unit length" in problem.what
+    connection.close()
 
 
 # -- every bit -------------------------------------------------------------------------------------------------------

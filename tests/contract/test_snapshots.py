@@ -203,9 +203,7 @@ def test_a_snapshot_that_was_written_to_is_refused(col, tmp_path, change):
         elif change == "delete":
             written.delete("a-1")
         else:
-            from nearfield.engine.protocol import Bookmark
-
-            written._engine.write([], replace=False, bookmark=Bookmark("source", 3))
+            written._engine.remove_bookmark("source")
     expected = contents(snap)
     col.add(batch("d"))
     with pytest.raises(nf.Conflict, match="written to since"):

@@ -169,7 +169,7 @@ class Operation:
 
     def _written(self, model: Model) -> tuple[list[Model], type[Exception] | None]:
         size = self.size if self.do == "ingest" else len(self.batch)
-        replacing = self.do == "upsert" or self.replacing
+        replacing = self.do == "upsert" or (self.do == "ingest" and self.replacing)
         found = [model]
         for start in range(0, len(self.batch), size):
             part = self.batch[start : start + size]
@@ -238,9 +238,12 @@ class Expected:
             self._known[entry] = spans, rows / np.where(norms > 0, norms, 1)
         return self._known[entry]
 
+    def query(self, text: str) -> np.ndarray:
+        (asked,) = self._encoder.encode_queries([text]).astype(np.float64)
+        return asked / (np.linalg.norm(asked) or 1)
+
     def cosines(self, model: Model, query: str, condition: int) -> dict[str, float]:
-        (asked,) = self._encoder.encode_queries([query]).astype(np.float64)
-        asked /= np.linalg.norm(asked) or 1
+        asked = self.query(query)
         chosen = model.matching(condition)
         return {name: float((self.passages(model.entries[name])[1] @ asked).max()) for name in chosen}
 
@@ -569,11 +572,9 @@ class History(RuleBasedStateMachine):
         assert matches(view, model, self.expected) == ""
         where = parse(CONDITIONS[condition][0])
         if model.entries:
-            (near,) = view.semantic(self.expected._encoder.encode_queries([query]), 5, where)
+            (near,) = view.semantic(self.expected.query(query)[np.newaxis].astype(np.float32), 5, where)
             ranked = zip(view.doc_ids(near.keys), near.scores.tolist(), strict=True)
-            truth = self.expected.cosines(model, query, condition)
-            length = float(np.linalg.norm(self.expected._encoder.encode_queries([query]))) or 1.0
-            check_ranking([(name, score / length) for name, score in ranked], truth, 5)
+            check_ranking(list(ranked), self.expected.cosines(model, query, condition), 5)
         (words,) = view.lexical([query], len(model.entries) + 1, where)
         assert sorted(view.doc_ids(words.keys)) == self.expected.sharing(model, query, condition)
 

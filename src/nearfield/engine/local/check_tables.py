@@ -9,11 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nearfield.engine.local import schema
 from nearfield.engine.local.database import Counters, Database, counters, read_settings, segments
-from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, runs, within
+from nearfield.engine.local.inspection import SHARED, Findings, SegmentFiles, Table, runs, sharing, within
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.segments import Folder, Segment
 from nearfield.engine.protocol import Settings
@@ -173,13 +171,6 @@ def check_places(table: Table, basis: Basis, findings: Findings, file: Path) -> 
     if any(segment.first_row < end for segment, end in zip(basis.segments[1:], ends, strict=False)):
         findings.add(file, "segments overlap")
     outside = ~within(table, runs([(segment.first_row, segment.end) for segment in basis.segments]))
-    order = np.argsort(table.firsts, kind="stable")
-    reached = np.maximum.accumulate((table.firsts + table.counts)[order])[:-1]
-    shared = np.zeros(len(order), np.bool_)
-    shared[order[1:]] = table.firsts[order][1:] < reached
-    for mask, what in (
-        (outside, "has vectors beyond those committed"),
-        (shared, "has vectors that are another document's"),
-    ):
+    for mask, what in ((outside, "has vectors beyond those committed"), (sharing(table), SHARED)):
         for key in table.keys[mask].tolist():
             findings.texts.setdefault(key, what)

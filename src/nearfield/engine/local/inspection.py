@@ -33,6 +33,8 @@ ROWS_AT_ONCE = 8192
 UNIT = 1e-3
 """By how much the length of a vector may differ from 1, or else it is 0."""
 
+SHARED = "has vectors that are another document's"
+
 # Bytes, so that a damaged text doesn't end the reading; the types, since a flipped bit makes a text a blob.
 _DOCUMENTS = """
 SELECT documents.key, CAST(doc_id AS BLOB), first_row, n_rows, CAST(metadata AS BLOB), text_sum, vector_sum,
@@ -210,6 +212,15 @@ def within(table: Table, stretches: Integers) -> NDArray[np.bool_]:
     places = np.searchsorted(stretches[:, 0], table.firsts, side="right") - 1
     inside = (places >= 0) & (table.firsts + table.counts <= stretches[places, 1])
     return np.asarray(inside, np.bool_)
+
+
+def sharing(table: Table) -> NDArray[np.bool_]:
+    """Return which documents have a row that a document before them has."""
+    order = np.argsort(table.firsts, kind="stable")
+    reached = np.maximum.accumulate((table.firsts + table.counts)[order])[:-1]
+    shared = np.zeros(len(order), np.bool_)
+    shared[order[1:]] = table.firsts[order][1:] < reached
+    return shared
 
 
 def check_vectors(table: Table, files: SegmentFiles, findings: Findings) -> None:

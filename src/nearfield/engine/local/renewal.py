@@ -22,7 +22,16 @@ from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import schema, writing
 from nearfield.engine.local.database import Counters, begin_session, write_counters, write_settings
-from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, check_vectors, runs, within
+from nearfield.engine.local.inspection import (
+    SHARED,
+    Findings,
+    SegmentFiles,
+    Table,
+    check_vectors,
+    runs,
+    sharing,
+    within,
+)
 from nearfield.engine.local.layout import Layout, sync_folder
 from nearfield.engine.local.mending import Mender
 from nearfield.engine.local.salvage import Salvage
@@ -194,6 +203,7 @@ class Renewal:
         damaged: dict[int, tuple[str, str]] = {}
         with closing(SegmentFiles(folder, mended.segments, dimension)) as opened:
             check_vectors(table, opened, findings)
+            findings.vectors |= dict.fromkeys(table.keys[sharing(table)].tolist(), SHARED)
             for key, what in findings.vectors.items():
                 damaged[key] = what, _raw(table, key, opened)
         return damaged
