@@ -1,17 +1,23 @@
 """Make the collection that every later version must open: `tests/formats/v<version of the format>`.
 
-Run it once for each version of the format, with the version that introduces it, and commit what it makes.
+Run it once for each version of the format, with the version that introduces it, and commit what it makes. The
+collection of version 1 was made by an earlier form of this script.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 import nearfield as nf
+from nearfield.engine.local import compaction, segments, upkeep
+from nearfield.engine.local.segments import Segment
 
 DIMENSION = 16
 TOPICS = ["cats and dogs", "trains and ships", "rivers of Asia", "naïve Übung 聚类 😀", "old bread recipes"]
@@ -52,43 +58,84 @@ def metadata(number: int) -> dict[str, object]:
             "tags": ["a", number], "score": number / 8, "none": None}  # fmt: skip
 
 
-def fill(col: nf.Collection) -> None:
-    """Add, replace and delete, so that the files hold what was deleted, too."""
-    documents = [
+def documents(numbers: Iterable[int]) -> list[dict[str, object]]:
+    """Return documents with the names "doc <number>"."""
+    return [
         {"doc_id": f"doc {n}", "title": f"Title {n}" if n % 3 else "", "text": text(n), "metadata": metadata(n)}
-        for n in range(40)
+        for n in numbers
     ]
-    col.add(documents[:25])
-    col.add(documents[25:])
-    col.upsert([{"doc_id": f"doc {n}", "text": text(n + 1), "year": 1999} for n in range(5, 9)])
-    col.delete([f"doc {n}" for n in range(30, 35)])
-    col.add(["a text without a name", "another one"])
-    col.add([{"doc_id": "given", "text": "its vector was given"}], vectors=np.eye(1, DIMENSION, dtype=np.float32))
+
+
+def lower_limits() -> None:
+    """Let segments fill, compaction run and columns be saved after a few documents.
+
+    Addresses stay those of slots of the full size, since they are part of the format.
+    """
+    place = segments.place
+
+    def place_in_few(known: list[Segment], counts: np.ndarray, next_number: int) -> list[tuple[Segment, int]]:
+        newest = max(known, key=lambda segment: segment.number, default=None)
+        return place(known, counts, next_number + (newest is not None and newest.rows >= 32))
+
+    segments.place = place_in_few
+    compaction.STEP_ROWS = 16
+    compaction.LEAST_DEAD = 8
+    upkeep.LEAST_UNSAVED = 10
+
+
+def fill(folder: Path) -> None:
+    """Add, replace and delete, so that the files hold what was deleted, too."""
+    with nf.open(folder, encoder=Counting()) as col:
+        col.add(documents(range(25)))
+        col.add(documents(range(25, 40)))
+        col.upsert([{"doc_id": f"doc {n}", "text": text(n + 1), "year": 1999} for n in range(5, 9)])
+        col.upsert([{**document, "metadata": {"year": 1998}} for document in documents(range(10, 12))])
+        col.delete([f"doc {n}" for n in range(30, 35)])
+        col.delete(where={"tags": {"$contains": 20}})
+        col.add(["a text without a name", "another one"])
+        col.add([{"doc_id": "given", "text": "its vector was given"}], vectors=np.eye(1, DIMENSION, dtype=np.float32))
+    with nf.open(folder, encoder=Counting()) as col:
+        with suppress(KeyboardInterrupt):
+            col.ingest(cut_off(documents(range(50, 60)), 5), batch_size=2, source="a list that was cut off")
+        col.delete(["doc 2", "doc 51"])
+
+
+def cut_off(given: list[dict[str, object]], count: int) -> Iterator[dict[str, object]]:
+    """Yield some documents, and end as if the user had pressed Ctrl-C."""
+    yield from given[:count]
+    raise KeyboardInterrupt
+
+
+def expected(col: nf.Collection) -> dict[str, object]:
+    """Return what must be found in the collection."""
+    words = {query: col.search(query, k=99, mode="lexical") for query in ("trains", "cats", "another sentence")}
+    near = {query: col.search(query, k=10, mode="semantic") for query in ("trains and ships", "old bread")}
+    return {
+        "documents": [[d.doc_id, d.title, d.text, d.metadata] for d in col],
+        "passages": col.stats().passages,
+        "lexical": {query: sorted(hits.doc_ids) for query, hits in words.items()},
+        "semantic": {query: [[hit.doc_id, hit.score] for hit in hits] for query, hits in near.items()},
+        "recent": sorted(col.doc_ids(where={"year": {"$gte": 2004}})),
+        "nested": sorted(col.doc_ids(where={"nested.even": True})),
+        "dead_passages": col.stats().dead_passages,
+    }
 
 
 def main() -> None:
     """Make the collection, and beside it what must be found in it."""
     formats = Path(__file__).parent.parent / "tests" / "formats"
-    working = formats / "making.nf"
-    with nf.open(working, encoder=Counting()) as col:
-        fill(col)
-        queries = {"trains": col.search("trains", k=50, mode="lexical"), "cats": col.search("cats", k=50, mode="lexical")}
-        near = {name: col.search(name, k=10, mode="semantic") for name in ("trains and ships", "old bread")}
-        expected = {
-            "documents": [[d.doc_id, d.title, d.text, d.metadata] for d in col],
-            "passages": col.stats().passages,
-            "lexical": {query: sorted(hit.doc_id for hit in hits) for query, hits in queries.items()},
-            "semantic": {query: [[hit.doc_id, hit.score] for hit in hits] for query, hits in near.items()},
-            "recent": sorted(col.doc_ids(where={"year": {"$gte": 2004}})),
-        }
-        version = col.stats().format
-    folder = formats / f"v{version}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    working.rename(folder / "collection")
-    for lock in (folder / "collection").glob("*.lock"):
-        lock.unlink()
-    (folder / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    lower_limits()
+    with TemporaryDirectory() as working:
+        made = Path(working) / "collection"
+        fill(made)
+        with nf.open(made, encoder=Counting()) as col:
+            found, version = expected(col), col.stats().format
+        for lock in made.glob("*.lock"):
+            lock.unlink()
+        folder = formats / f"v{version}"
+        folder.mkdir()  # fails if there is one: what is frozen stays as it is
+        shutil.copytree(made, folder / "collection")
+    (folder / "expected.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearfield.engine.open import folder_of
 from nearfield.engine.protocol import Health, Repair, Settings, Snapshot
+from nearfield.errors import NearfieldError
 
 if TYPE_CHECKING:
     from nearfield.encode.protocol import Encoder
@@ -38,7 +40,9 @@ def check(location: str | Path) -> Health:
     """
     from nearfield.engine.local.check import check as check_folder
 
-    return check_folder(folder_of(location))
+    folder = folder_of(location)
+    with _told_failures(folder):
+        return check_folder(folder)
 
 
 def restore(snapshot: str | Path, location: str | Path) -> Snapshot:
@@ -61,9 +65,10 @@ def restore(snapshot: str | Path, location: str | Path) -> Snapshot:
     from nearfield.engine.local.snapshot import restore as restore_folder
 
     folder = folder_of(location)
-    restored = restore_folder(folder_of(snapshot), folder)
-    with closing(LocalEngine(folder)) as engine:
-        engine.settle()
+    with _told_failures(folder):
+        restored = restore_folder(folder_of(snapshot), folder)
+        with closing(LocalEngine(folder)) as engine:
+            engine.settle()
     return restored
 
 
@@ -98,4 +103,14 @@ def repair(location: str | Path, encoder: str | Path | Encoder | None = None) ->
         checks.same_vectors(settings, loaded.dimension, loaded.fingerprint, f"the encoder {loaded.name!r}")
         return loaded
 
-    return repair_folder(folder_of(location), load, name_of(encoder) or DEFAULT_ENCODER)
+    folder = folder_of(location)
+    with _told_failures(folder):
+        return repair_folder(folder, load, name_of(encoder) or DEFAULT_ENCODER)
+
+
+@contextmanager
+def _told_failures(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NearfieldError(f"{folder} can't be read or written: {error}") from error

@@ -134,6 +134,13 @@ def swap(one: Path, other: Path) -> None:
     aside.rename(other)
 
 
+def swap_half(made: Path) -> None:
+    one, other = vec(made, 0), vec(made, 1)
+    one.rename(one.with_suffix(".moved"))
+    other.rename(one)
+    one.with_suffix(".moved").rename(other.with_suffix(".moved"))
+
+
 def at(file: Path, text: bytes) -> int:
     """Return where a text stands in a file, the first time."""
     return file.read_bytes().index(text)
@@ -239,6 +246,7 @@ DAMAGES = {
     "a header's number": ("vectors/1", lambda made: flip(vec(made, 1), 16)),
     "a header's identity": ("vectors/1", lambda made: flip(vec(made, 1), 30)),
     "a header's padding": ("vectors/1", lambda made: flip(vec(made, 1), 63)),
+    "swapped vectors, and a repair that was cut off": ("vectors/0", swap_half),
     "no vectors": ("vectors/1", lambda made: vec(made, 1).unlink()),
     "swapped vectors": ("vectors/0", lambda made: swap(vec(made, 0), vec(made, 1))),
     "no manifest": ("manifest.json", lambda made: (made / "manifest.json").unlink()),
@@ -390,10 +398,36 @@ def test_a_repair_that_was_cut_off_before_the_swap_is_finished(made, truth):
     log.write_bytes(of_the_old_file)
     assert nf.repair(made).rebuilt == ["documents.sqlite, which an earlier repair had made"]
     assert not (made / "documents.sqlite.repaired").exists()
-    with nf.open(made, encoder=Encoder()) as col:
-        with col._engine._database.reading() as connection:
-            assert connection.execute("SELECT * FROM deletions WHERE key = 1000000").fetchall() == []
+    with nf.open(made, encoder=Encoder()) as col, col._engine._database.reading() as connection:
+        assert connection.execute("SELECT * FROM deletions WHERE key = 1000000").fetchall() == []
     assert contents(made) == truth
+
+
+def test_a_log_that_a_killed_writer_left_and_that_is_damaged_is_reported(made, truth):
+    """SQLite ends reading at a damaged frame, and forgets what was committed behind it, without a word."""
+    log = made / "documents.sqlite-wal"
+    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    for key in range(1000, 1020):
+        connection.execute("INSERT INTO deletions VALUES (?, 1)", (key,))
+    killed = shutil.copytree(made, made.parent / "killed.nf")
+    connection.close()
+    assert nf.check(killed).ok
+    whole = (killed / log.name).read_bytes()
+    assert len(whole) > 20 * 4120
+    for byte in (5, 17, 32 + 9, 32 + 18, 32 + 4120 + 500, len(whole) // 2):
+        flip(killed / log.name, byte)
+        (problem,) = nf.check(killed).problems
+        assert problem.file == str(killed / log.name)
+        assert problem.what.endswith("is lost")
+        assert (killed / log.name).exists()  # a check changes nothing
+        flip(killed / log.name, byte)
+    os.truncate(killed / log.name, len(whole) - 100)  # as a loss of power may leave it
+    assert nf.check(killed).ok
+    flip(killed / log.name, len(whole) // 2)
+    repaired = nf.repair(killed, Encoder())
+    assert (repaired.lost, repaired.complete, nf.check(killed).ok) == ({}, False, True)
+    assert contents(killed) == truth
 
 
 def test_repair_waits_for_nobody(made):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
+from contextlib import contextmanager
 
 import pytest
 from crash import small
@@ -50,6 +52,22 @@ def whole(tmp_path_factory):
     return made
 
 
+@contextmanager
+def in_time(seconds=30):
+    """A context that ends what goes on for ever, as following a damaged tree of pages can."""
+
+    def end(*_):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def read(folder, model, path):
     """Read and search all there is; each answer is right, or an error that names the damaged file."""
     # Vectors are compared with their checksums when they are read, and not in a search. What a damaged database says of
@@ -72,6 +90,18 @@ def read(folder, model, path):
         found = attempt(contents, col)
         if found is not None:
             assert model.same(found)
+
+
+def find_and_mend(disk, files, model, path, broken):
+    """Check a collection with a damaged file, and mend a copy of it."""
+    folder = disk / "mended.nf"
+    lay_out({**files, path: broken}, folder)
+    problems = nf.check(folder).problems
+    # What contradicts a damaged database may be named in its stead.
+    assert problems
+    assert kind_of(path) == "documents" or any(path in problem.file for problem in problems), problems
+    mend(folder, files, model, path, broken)
+    folder.rename(disk / f"mended-{len(list(disk.iterdir()))}.nf")
 
 
 def mend(folder, files, model, path, broken):
@@ -115,18 +145,13 @@ def test_damage_is_noticed_and_mended(whole, disk, kind, damage):
     for trial in range(TRIALS):
         path = chance.choice([path for path, content in files.items() if content and kind_of(path) == kind])
         broken = DAMAGES[damage](files[path], chance)
+        folder = disk / f"{trial}.nf"
+        lay_out({**files, path: broken}, folder)
         try:
-            folder = disk / f"{trial}.nf"
-            lay_out({**files, path: broken}, folder)
-            if not harmless(files, path, broken, disk / "workplace"):
-                problems = nf.check(folder).problems
-                # What contradicts a damaged database may be named in its stead.
-                assert problems
-                assert kind == "documents" or any(path in problem.file for problem in problems), problems
-                mended = disk / f"{trial}-mended.nf"
-                lay_out({**files, path: broken}, mended)
-                mend(mended, files, model, path, broken)
-            read(folder, model, path)
+            with in_time():
+                if not harmless(files, path, broken, disk / "workplace"):
+                    find_and_mend(disk, files, model, path, broken)
+                read(folder, model, path)
         except BaseException as error:
             error.add_note(f"{damage} in {path}, trial {trial}")
             raise

@@ -250,7 +250,9 @@ class Expected:
     @staticmethod
     def sharing(model: Model, query: str, condition: int) -> list[str]:
         entries = {name: model.entries[name] for name in model.matching(condition)}
-        return sorted(n for n, e in entries.items() if set(query.split()) & set(re.findall(r"\w+", e.title + " " + e.text)))
+        return sorted(
+            n for n, e in entries.items() if set(query.split()) & set(re.findall(r"\w+", e.title + " " + e.text))
+        )
 
 
 def matches(view: Any, model: Model, expected: Expected) -> str:
@@ -479,7 +481,8 @@ class History(RuleBasedStateMachine):
     def finish(self, operation: Operation, start: Model) -> None:
         """Go on with an ingestion that was cut off."""
         after, error = operation.outcomes(start)
-        if error is None:
+        # Without a bookmark, all was done, or nothing.
+        if error is None and self.col._engine.bookmark(operation.source) is not None:
             done = operation.perform(self.col, self.snapshot)
             whole = [i for i, model in enumerate([start, *after]) if model == self.model]
             assert done.resumed in [min(i * operation.size, len(operation.batch)) for i in whole]

@@ -20,6 +20,7 @@ ROOMS = [
     "checks",
     "stages",
     "forks",
+    "durable",
     "documents",
     "filters",
     "hits",

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.durable import checksum_of, sync_folder
 from nearfield.errors import CorruptCollection, NearfieldError
 from nearfield.lexical.analysis import analyzer, normalised, terms
-from nearfield.lexical.marker import NONE, REMEDY, Marker, checksum_of, read_marker, sync_folder, write_marker
+from nearfield.lexical.marker import NONE, REMEDY, Marker, read_marker, write_marker
 from nearfield.stages import stage
 
 if TYPE_CHECKING:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
+from nearfield.durable import read_json, write_json
 from nearfield.errors import CorruptCollection
 from nearfield.lexical.analysis import VERSION
 
@@ -53,11 +50,9 @@ def read_marker(file: Path) -> Marker:
         CorruptCollection: it is damaged.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if "purged" in content:  # written by a version that had one folder
+        if '"purged"' in file.read_text(encoding="utf-8"):  # written by a version that had one folder
             return NONE
-        if content.pop("crc32") != _checksum(content):
-            raise ValueError("its checksum differs")
+        content = read_json(file)
         if content["analysis"] != VERSION or set(content) != {part.name for part in fields(Marker)}:
             return NONE
     except FileNotFoundError:
@@ -70,33 +65,4 @@ def read_marker(file: Path) -> Marker:
 
 def write_marker(file: Path, marker: Marker) -> None:
     """Replace a file by what it shall record, durably."""
-    content = asdict(marker)
-    temporary = file.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump({**content, "crc32": _checksum(content)}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-    sync_folder(file.parent)
-
-
-def _checksum(content: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def checksum_of(file: Path) -> int:
-    """Return the CRC-32 of a file."""
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
+    write_json(file, asdict(marker))

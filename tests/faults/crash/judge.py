@@ -24,7 +24,7 @@ def judge(folder: Path, allowed: Sequence[Model], seed: int = 0) -> Model:
     It is written to, and is as before afterwards. An empty collection need not be there, but then it can be made.
     """
     if allowed[0].entries or (folder / "manifest.json").exists():
-        assert nf.check(folder).problems == []
+        assert_whole(folder)
     with nf.open(folder, encoder=WordEncoder(), create=not allowed[0].entries) as col:
         model = identify(col, allowed)
         ask(col, model, seed)
@@ -33,8 +33,14 @@ def judge(folder: Path, allowed: Sequence[Model], seed: int = 0) -> Model:
         assert col.search("xylophone", k=1, mode="lexical").doc_ids == [NEW["doc_id"]]
         col.delete(NEW["doc_id"])
         identify(col, [model])
-    assert nf.check(folder).problems == []
+    assert_whole(folder)
     return model
+
+
+def assert_whole(folder: Path) -> None:
+    """Assert that a check finds nothing."""
+    problems = nf.check(folder).problems
+    assert not problems, "\n".join(map(str, problems))
 
 
 def judge_snapshot(folder: Path, allowed: Sequence[Model | None], workplace: Path) -> Model | None:
@@ -48,7 +54,7 @@ def judge_snapshot(folder: Path, allowed: Sequence[Model | None], workplace: Pat
     if not (folder / "manifest.json").exists():
         assert None in allowed, f"{folder} is gone, or not a collection yet"
         return None
-    assert nf.check(folder).problems == []
+    assert_whole(folder)
     nf.restore(folder, workplace)
     try:
         return judge(workplace, [model for model in allowed if model is not None])

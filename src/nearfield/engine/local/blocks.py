@@ -6,6 +6,7 @@ touches. So rows that came after the mapping are read into memory until there ar
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,16 @@ class Blocks:
         """Return the file of the row with an address."""
         (segment,) = (s for s in self.segments if s.first_row <= address < s.end)
         return self.folder.file(segment.number)
+
+    def check_places(self, firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Raise DatabaseError, which becomes CorruptCollection, unless documents' rows lie within the segments."""
+        starts = np.array([segment.first_row for segment in self.segments] or [0], np.int64)
+        ends = np.array([segment.end for segment in self.segments] or [0], np.int64)
+        within = (firsts >= starts[0]) & (counts > 0)
+        for places in (firsts, firsts + counts - 1):
+            within &= places < ends[np.searchsorted(starts, places, side="right") - 1]
+        if not within.all():
+            raise sqlite3.DatabaseError(f"{np.count_nonzero(~within)} documents have rows outside of the segments")
 
     @property
     def segments(self) -> list[Segment]:

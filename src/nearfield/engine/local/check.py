@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from nearfield.engine.local import layout as files
+from nearfield.engine.local import wal
 from nearfield.engine.local.check_derived import check_columns, check_lexical
 from nearfield.engine.local.check_tables import Basis, check_places, check_structure, steady, unless_busy
 from nearfield.engine.local.database import Database, select_in
@@ -30,7 +31,8 @@ def check(root: Path) -> Health:
     if not layout.database.exists() and not any(layout.vectors.glob("*.vec")) and files.read_manifest(layout) is None:
         raise NotFound(f"there is no collection at {root}")
     findings = Findings()
-    database = Database(layout.database)
+    # A log that a killed writer left is taken into the database by whoever closes it last, and damage in it with that.
+    database = Database(layout.database, read_only=_log(layout).exists())
     try:
         with closing(database):
             return _check(layout, database, findings)
@@ -42,6 +44,9 @@ def check(root: Path) -> Health:
 
 def _check(layout: Layout, database: Database, findings: Findings) -> Health:
     manifest = _manifest(layout, findings)
+    log = _log(layout)
+    if wal.damage(log) and (what := wal.damage(log)):  # twice, since a writer may have been at it
+        findings.add(log, what)
     documents, passages, generation = 0, 0, -1
     try:
         with steady(layout, database, manifest.version if manifest else None) as (connection, basis, segments):
@@ -54,6 +59,10 @@ def _check(layout: Layout, database: Database, findings: Findings) -> Health:
     except CorruptCollection as error:
         findings.add(layout.database, str(error))
     return Health(str(layout.root), documents, passages, generation, findings.problems, findings.notes)
+
+
+def _log(layout: Layout) -> Path:
+    return layout.database.with_name(f"{layout.database.name}-wal")
 
 
 def _manifest(layout: Layout, findings: Findings) -> Manifest | None:

@@ -58,11 +58,12 @@ class Counters:
 class Database:
     """A pool of connections for reading, and one for writing."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
         # The operator -> on JSON came with 3.38.
         if sqlite3.sqlite_version_info < (3, 38):
             raise MissingDependency(f"nearfield needs SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
         self._file = file
+        self._read_only = read_only  # then not even the write-ahead log is taken into the file at the end
         self._idle: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
         self._in_use: list[tuple[sqlite3.Connection, int]] = []  # with the threads that use them
@@ -115,6 +116,8 @@ class Database:
             yield connection
         except sqlite3.DatabaseError as error:
             raise self.failure(error) from error
+        except UnicodeDecodeError as error:  # of an error message that quotes a damaged schema
+            raise self.failure(sqlite3.DatabaseError(str(error))) from error
         finally:
             connection.rollback()
             self._put_back(connection)
@@ -155,7 +158,7 @@ class Database:
 
     def _access(self) -> str:
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
-            return "mode=rw"
+            return "mode=ro" if self._read_only else "mode=rw"
         # Reading a write-ahead log needs a file beside it. Where there is no log, nobody is writing, and where the
         # folder can't be written either, SQLite must be told so.
         return "mode=ro" if self._file.with_name(self._file.name + "-wal").exists() else "mode=ro&immutable=1"
@@ -244,7 +247,10 @@ def session_of(connection: sqlite3.Connection, generation: int) -> str:
 def read_settings(connection: sqlite3.Connection) -> Settings:
     """Return the collection's settings."""
     rows = connection.execute("SELECT name, value FROM settings").fetchall()
-    return Settings(**{name: json.loads(value) for name, value in rows})
+    try:
+        return Settings(**{name: json.loads(value) for name, value in rows})
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"the table 'settings' is damaged: {error}") from error
 
 
 def write_settings(connection: sqlite3.Connection, settings: Settings) -> None:

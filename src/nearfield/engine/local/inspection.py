@@ -109,7 +109,7 @@ def trouble_of(row: tuple[Any, ...]) -> str:
     if not placed:
         return "has no place for its vectors"
     try:
-        if not isinstance(json.loads(metadata), dict):
+        if not isinstance(json.loads(metadata.decode()), dict):
             return "has metadata that are no JSON object"
         length = len(text.decode()) if spans is not None else 0
         parsed = [(0, 0)] if spans is None else [(start, end) for start, end in json.loads(spans)]

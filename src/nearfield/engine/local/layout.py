@@ -16,10 +16,10 @@ docs/formats.md describes them.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nearfield.durable import CHECKSUM, read_json, write_json
 from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput
 from nearfield.stages import stage
 
@@ -135,6 +135,9 @@ def _ours(layout: Layout, file: Path) -> bool:
 def _parse_manifest(manifest: Path) -> Manifest:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
+        # Format version 1 had no checksum, and a later one may have another.
+        if CHECKSUM in content or content["version"] == VERSION:
+            content = read_json(manifest)
         name, version, identity = content["format"], content["version"], content.get("id", "")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptCollection(
@@ -153,24 +156,4 @@ def _parse_manifest(manifest: Path) -> Manifest:
 def write_manifest(layout: Layout, identity: str) -> None:
     """Make the folder a collection."""
     with stage("write manifest"):
-        write_durably(layout.manifest, {"format": FORMAT, "version": VERSION, "id": identity})
-
-
-def write_durably(path: Path, content: object) -> None:
-    """Replace a file by JSON in one step: whatever happens, it holds either the old content or the new."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write_json(layout.manifest, {"format": FORMAT, "version": VERSION, "id": identity})

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nearfield.durable import sync_folder
 from nearfield.engine.local import segments as headers
 from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, check_vectors
-from nearfield.engine.local.layout import sync_folder
-from nearfield.engine.local.segments import HEADER_BYTES, SLOT, Folder, Segment
+from nearfield.engine.local.segments import HEADER_BYTES, Folder, Segment
 
 SAMPLE = 32
 """Documents whose rows are compared to tell whether a file is the segment that it should be."""
@@ -64,13 +64,14 @@ class Mender:
     def _rename(self) -> None:
         """Give files whose headers are whole the names that these say."""
         moves = {}
-        for file in self._folder.path.glob("*.vec"):
+        # One that was cut off may have left files that it moved aside.
+        for file in [*self._folder.path.glob("*.vec"), *self._folder.path.glob("*.moved")]:
             header = headers.read_header(file)
             if header is None or (header[0], header[2]) != (self._folder.identity, self._dimension):
                 continue
             right = self._folder.file(header[1])
             if right != file and not self._is_right(right):
-                moves[right] = file.rename(file.with_suffix(".moved"))
+                moves[right] = file.rename(file.with_suffix(".moved")) if file.suffix == ".vec" else file
         for right, moved in moves.items():
             if right.exists():
                 self._keep(right)
@@ -83,7 +84,7 @@ class Mender:
     def _mend(self, file: Path, number: int, places: dict[int, int]) -> None:
         rows = (file.stat().st_size - HEADER_BYTES) // (4 * self._dimension)
         taken = {segment.first_row for segment in self._mended.segments}
-        others = np.unique(self._table.firsts // SLOT * SLOT).tolist()
+        others = np.unique(self._table.firsts // headers.SLOT * headers.SLOT).tolist()
         claimed = {place for other, place in places.items() if other != number}
         candidates = [places[number]] if number in places else []
         candidates += [first for first in others if first not in claimed and first not in candidates]
@@ -128,7 +129,8 @@ class Mender:
             stream.write(right)
             stream.flush()
             os.fsync(stream.fileno())
-        self._keep(file)
+        self._remains.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, self._remains / file.name)
         temporary.replace(file)
         self._mended.done.append(f"vectors/{file.name}: its header")
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from nearfield import checks
+from nearfield.durable import sync_folder
 from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import schema, writing
@@ -32,7 +33,7 @@ from nearfield.engine.local.inspection import (
     sharing,
     within,
 )
-from nearfield.engine.local.layout import Layout, sync_folder
+from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.mending import Mender
 from nearfield.engine.local.salvage import Salvage
 from nearfield.engine.local.segments import Folder, Segment, read_header
@@ -263,7 +264,8 @@ class Renewal:
     def _finish(self, folder: Folder) -> None:
         """Write the counters, above all that was ever given, and what else can be kept."""
         for bookmark in self._salvage.rows("SELECT source, position, digest FROM bookmarks"):
-            if list(map(type, bookmark)) == [str, int, str]:
+            # What was lost can be ingested again.
+            if not self._lost and self.complete and list(map(type, bookmark)) == [str, int, str]:
                 self._connection.execute("INSERT OR IGNORE INTO bookmarks VALUES (?, ?, ?)", bookmark)
         number = self._salvage.number
         generation = 1 + max(

@@ -8,6 +8,7 @@ that have the collection open meanwhile keep the files that were replaced, and m
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -50,6 +51,8 @@ def repair(root: Path, load: Callable[[Settings], Encoder], name: str) -> Repair
                 return Repair(str(root), health.documents, rebuilt, {})
             repaired = _mend_truth(layout, health, load, name)
         rebuilt += repaired.rebuilt + _mend_derived(layout, renewed=bool(repaired.remains))
+    except sqlite3.DatabaseError as error:
+        raise Database(layout.database).failure(error) from error
     except OSError as error:
         raise NearfieldError(f"{root} can't be mended: {error}") from error
     after = check(root)
@@ -72,7 +75,8 @@ def _mend_truth(layout: Layout, health: Health, load: Callable[[Settings], Encod
         except CorruptCollection:
             shutil.rmtree(folder)  # nothing was replaced
             raise
-        repaired = replace(repaired, rebuilt=renewal.done, lost=lost, remains=str(folder), complete=renewal.complete)
+        complete = renewal.complete and f"{layout.database}-wal" not in damaged
+        repaired = replace(repaired, rebuilt=renewal.done, lost=lost, remains=str(folder), complete=complete)
     if str(layout.manifest) in damaged:
         with closing(Database(layout.database)) as database, database.reading() as connection:
             files.write_manifest(layout, schema.identity_of(connection))

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.durable import read_json, sync_folder, write_json
 from nearfield.engine.local.database import session_of
-from nearfield.engine.local.layout import sync_folder, write_durably
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection
 from nearfield.filters import MISSING, Value, look_up
@@ -33,6 +33,7 @@ MOST_FIELDS = 64
 """Fields that are saved; a condition on another one reads it from the tables."""
 
 _ARRAYS = ("keys", "firsts", "counts")
+_PLACES, _CODES = np.dtype("<i8"), np.dtype("<i4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def marker_of(path: Path) -> Marker | None:
     """
     file = path / "marker.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if content["version"] != VERSION:
             return None
         marker = Marker(**content)
@@ -152,7 +153,7 @@ def save(path: Path, state: State, connection: sqlite3.Connection, session: str)
         arrays = {"keys": keys, "firsts": state.firsts[state.live], "counts": state.counts[state.live]}
         marker = _write(path, state, session, arrays, columns)
     with stage("swap columns"):
-        write_durably(path / "marker.json", asdict(marker))
+        write_json(path / "marker.json", asdict(marker))
     _remove_others(path, marker)
     return marker
 
@@ -286,8 +287,15 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _array(file: Path, marker: Marker) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(BytesIO(_checked(file, marker)), allow_pickle=False)
-    return array
+    content = _checked(file, marker)
+    # Not by np.load, whose parsing of the header fails in several threads at once (CPython's issue 106905).
+    array = np.frombuffer(content, _CODES if file.name.startswith("field-") else _PLACES, offset=_npy_start(content))
+    return array.copy()
+
+
+def _npy_start(content: bytes) -> int:
+    """Return where the values of an .npy file of version 1.0 begin."""
+    return 10 + int.from_bytes(content[8:10], "little")
 
 
 def _checked(file: Path, marker: Marker) -> bytes:

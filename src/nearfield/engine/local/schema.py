@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 VERSION = 2
@@ -54,5 +55,7 @@ def create(connection: sqlite3.Connection, identity: str) -> None:
 
 def identity_of(connection: sqlite3.Connection) -> str:
     """Return the collection's identity."""
-    (identity,) = connection.execute("SELECT identity FROM state").fetchone()
+    (identity,) = connection.execute("SELECT identity FROM state").fetchone() or ("",)
+    if not re.fullmatch("[0-9a-f]{32}", str(identity)):
+        raise sqlite3.DatabaseError(f"the collection's identity is {identity!r}")
     return str(identity)

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.durable import sync_folder
 from nearfield.encode.protocol import Vectors
-from nearfield.engine.local.layout import sync_folder
 from nearfield.errors import CorruptCollection
 from nearfield.stages import stage
 

@@ -11,7 +11,6 @@ snapshot that is cut off at any point leaves the older one, with rows behind it 
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearfield.durable import make_folder, read_json, sync_folder, write_json
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.check import inspect
 from nearfield.engine.local.check_tables import Basis, check_structure, read_basis, steady
@@ -68,7 +68,7 @@ def take(source: Layout, database: Database, root: Path) -> Snapshot:
     files.read_manifest(target)  # raises if there is something else
     with _told_failures(target), steady(source, database) as (connection, basis, segments):
         new = _refuse_others(target, basis)
-        _make_folder(target)
+        make_folder(target.vectors)
         with FileLock(target.writer_lock):
             held = None if new else _held(target)
             _refuse_diverged(target, held, connection)
@@ -108,7 +108,7 @@ def restore(source_root: Path, root: Path) -> Snapshot:
             with _told_failures(target), steady(source, database, manifest.version) as (connection, basis, segments):
                 if manifest.identity != basis.identity:
                     raise CorruptCollection(f"{source.manifest} and {source.database} are of different collections")
-                _make_folder(target)
+                make_folder(target.vectors)
                 with FileLock(target.writer_lock):
                     copier = Copier(segments, Folder(target.vectors, segments.folder.identity))
                     return _copy(source, target, connection, basis, copier, None)
@@ -183,7 +183,7 @@ def _copy_database(target: Layout, connection: sqlite3.Connection, *, new: bool)
     with _told_failures(target), closing(sqlite3.connect(target.database)) as copied:
         copied.execute("PRAGMA synchronous = FULL")
         connection.backup(copied)
-    files.sync_folder(target.root)
+    sync_folder(target.root)
 
 
 def _compare(target: Layout, basis: Basis, table: Table) -> None:
@@ -224,14 +224,14 @@ def _refuse_others(target: Layout, basis: Basis) -> bool:
 def _recorded(target: Layout) -> tuple[str, list[State]]:
     """Return the identity and the states that a snapshot may have."""
     try:
-        content = json.loads(target.snapshot.read_text(encoding="utf-8"))
+        content = read_json(target.snapshot)
         return str(content["id"]), list(content["states"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptCollection(f"{target.snapshot} can't be read ({error!r}); name another folder") from error
 
 
 def _record(target: Layout, basis: Basis, states: list[State]) -> None:
-    files.write_durably(target.snapshot, {"id": basis.identity, "states": states})
+    write_json(target.snapshot, {"id": basis.identity, "states": states})
 
 
 def _held(target: Layout) -> _Held:
@@ -260,12 +260,6 @@ def _refuse_diverged(target: Layout, held: _Held | None, connection: sqlite3.Con
             f"{target.root} holds a state that the collection did not have, or had too long ago to tell; name another "
             "folder"
         )
-
-
-def _make_folder(target: Layout) -> None:
-    target.vectors.mkdir(parents=True, exist_ok=True)
-    files.sync_folder(target.root)
-    files.sync_folder(target.root.parent)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def advance(state: State, connection: sqlite3.Connection, folder: Folder) -> Sta
         state = replace(EMPTY, blocks=state.blocks, lineage=object())
     dimension = read_settings(connection).dimension or 0
     blocks = state.blocks.advanced(folder, segments(connection), dimension)
-    return _add(_move(_delete(state, connection), connection), now, connection, blocks)
+    return _add(_move(_delete(state, connection), connection, blocks), now, connection, blocks)
 
 
 def _delete(state: State, connection: sqlite3.Connection) -> State:
@@ -109,7 +109,7 @@ def _delete(state: State, connection: sqlite3.Connection) -> State:
     return replace(state, live=live, live_rows=state.live_rows - int(state.counts[gone].sum()))
 
 
-def _move(state: State, connection: sqlite3.Connection) -> State:
+def _move(state: State, connection: sqlite3.Connection, blocks: Blocks) -> State:
     moved = connection.execute(
         "SELECT key, first_row FROM moves JOIN documents USING (key) WHERE generation > ? AND key < ?",
         (state.generation, state.next_key),
@@ -118,8 +118,10 @@ def _move(state: State, connection: sqlite3.Connection) -> State:
         return state
     table = np.array(moved, dtype=np.int64)
     slots = state.slots(table[:, 0])
+    known = slots >= 0
+    blocks.check_places(table[known, 1], state.counts[slots[known]])
     firsts = state.firsts.copy()
-    firsts[slots[slots >= 0]] = table[slots >= 0, 1]
+    firsts[slots[known]] = table[known, 1]
     return replace(state, firsts=firsts)
 
 
@@ -130,6 +132,7 @@ def _add(state: State, now: Counters, connection: sqlite3.Connection, blocks: Bl
         ).fetchall(),
         dtype=np.int64,
     ).reshape(-1, 3)
+    blocks.check_places(added[:, 1], added[:, 2])
     return State(
         generation=now.generation,
         next_key=now.next_key,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nearfield.durable import make_folder
 from nearfield.engine.local import check, compaction, migration, schema, snapshot, writing
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
@@ -107,8 +108,7 @@ class LocalEngine:
         deadline = time.monotonic() + CREATION_SECONDS
         while files.read_manifest(self._layout) is None:
             try:
-                self._layout.vectors.mkdir(parents=True, exist_ok=True)
-                files.sync_folder(self._layout.root.parent)
+                make_folder(self._layout.vectors)
                 with FileLock(self._layout.writer_lock):
                     # Another process may have made it, and written to it, since the check.
                     if files.read_manifest(self._layout) is None:
