@@ -135,10 +135,17 @@ def test_an_ingestion_that_was_cut_off_goes_on(tmp_path):
         assert col.get("doc 59").text == made.text(59)
 
 
-def test_a_newer_format_is_refused_and_left_alone(frozen):
+def with_sum(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON file's content with its checksum, as docs/formats.md defines it."""
+    others = {name: value for name, value in content.items() if name != "crc32"}
+    return {**others, "crc32": zlib.crc32(json.dumps(others, sort_keys=True).encode())}
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_newer_format_is_refused_and_left_alone(frozen, summed):
     folder, _ = frozen
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 3}))
+    manifest = {"format": "nearfield", "version": 3, "id": "0" * 32, "new": 1}
+    (folder / "manifest.json").write_text(json.dumps(with_sum(manifest) if summed else manifest))
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     with pytest.raises(nf.IncompatibleFormat, match="version 3"):
         nf.open(folder, encoder=Counting())
@@ -367,6 +374,8 @@ def test_sums_and_headers_are_as_the_page_says(frozen):
         assert text_sum == zlib.crc32(content.encode())
         assert vector_sum == zlib.crc32(vectors_of[doc_id].astype("<f4").tobytes())
         assert n_rows == len(json.loads(spans or "[0]")) == len(vectors_of[doc_id])
+    content = json.loads((folder / "manifest.json").read_text())
+    assert content == with_sum(content)
     identity, next_segment = db.execute("SELECT identity, next_segment FROM state").fetchone()
     assert json.loads((folder / "manifest.json").read_text())["id"] == identity
     (user_version,) = db.execute("PRAGMA user_version").fetchone()
@@ -403,6 +412,10 @@ def test_the_frozen_collection_of_version_2_has_every_kind_of_content(tmp_path):
     assert gaps > 0
     assert all(first % 2**14 == 0 for (first,) in db.execute("SELECT first_row FROM segments"))
     db.close()
-    assert (folder / "columns" / "marker.json").exists()
-    assert (folder / "lexical" / "marker.json").exists()
+    for marker in (folder / "columns" / "marker.json", folder / "lexical" / "marker.json"):
+        content = json.loads(marker.read_text())
+        assert content == with_sum(content)
+        for name, (size, checksum) in content["files"].items():
+            file = (marker.parent / content["folder"] / name).read_bytes()
+            assert (len(file), zlib.crc32(file)) == (size, checksum)
     assert expected_of("v2")["dead_passages"] > 0
