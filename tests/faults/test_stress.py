@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -125,7 +126,7 @@ def write(folder: Path) -> None:
                 case "delete":
                     deleted = col.delete(where={"group": operation["group"]})
                     assert deleted == len(operation["doc_ids"])
-            if plan.tick % 41 == 0:
+            if plan.tick % 15 == 0:
                 col.compact()
 
 
@@ -293,7 +294,9 @@ def read(folder: Path, seed: int, until: float, report: Path) -> None:
 
 def forked(work: Callable[..., None], *arguments: Any) -> int:
     """Return the process id of a child that does some work."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
+        pid = os.fork()
     if pid:
         return pid
     status = 1

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import struct
 import traceback
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -86,10 +87,14 @@ def test_a_frozen_collection_is_read(frozen):
 
 def test_a_frozen_collection_is_written_to(frozen):
     folder, expected = frozen
+    old = {file: file.read_bytes() for file in (folder / "vectors").iterdir()}
     with nf.open(folder, encoder=Counting()) as col:
         col.add({"doc_id": "new", "text": "a zebra", "year": 1900})
         col.upsert({"doc_id": "doc 3", "text": "changed"})
         col.delete(["doc 4", "given"])
+    # Rows are appended to the newest segment, unless it is of version 1.
+    sizes = [file.stat().st_size - len(content) for file, content in old.items()]
+    assert sum(sizes) == (0 if b"\1\0\0\0" in old[min(old)][:12] else 2 * 64)
     wanted = [d for d in expected["documents"] if d[0] not in ("doc 3", "doc 4", "given")]
     wanted += [["new", "", "a zebra", {"year": 1900}], ["doc 3", "", "changed", {}]]
     for compacting in (False, True):
@@ -157,7 +162,9 @@ def test_a_newer_format_is_refused_and_left_alone(frozen, summed):
 
 def in_child(work: Callable[[], None]) -> int:
     """Return the exit status of a forked child that does some work; negative: the signal that ended it."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
+        child = os.fork()
     if child == 0:
         status = 1
         try:

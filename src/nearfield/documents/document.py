@@ -62,7 +62,8 @@ def check_doc_id(doc_id: object) -> str:
     >>> check_doc_id(7)
     '7'
     """
-    if isinstance(doc_id, Integral) and not isinstance(doc_id, bool):
+    # str first: asking the abstract class costs half a microsecond a document.
+    if not isinstance(doc_id, str) and isinstance(doc_id, Integral) and not isinstance(doc_id, bool):
         return str(check_integer(int(doc_id), "doc_id"))
     if not isinstance(doc_id, str):
         raise InvalidInput(f"doc_id must be a non-empty str or an int, got {_shown(doc_id)}")
@@ -113,7 +114,9 @@ def check_metadata(metadata: object) -> dict[str, JSON]:
     if not isinstance(metadata, Mapping):
         raise InvalidInput(f"metadata must be a dict of JSON values, got {_shown(metadata)}")
     return {
-        _key(key, "metadata"): value if _is_plain(value) else _json(value, f"metadata[{key!r}]", 1)
+        (key if type(key) is str and _is_plain(key) else _key(key, "metadata")): (
+            value if _is_plain(value) else _json(value, f"metadata[{key!r}]", 1)
+        )
         for key, value in metadata.items()
     }
 

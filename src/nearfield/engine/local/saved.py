@@ -12,9 +12,10 @@ import os
 import shutil
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from nearfield.filters import MISSING, Value, look_up
 from nearfield.stages import stage
 
 VERSION = 1
+READ_AT_ONCE = 1000
+
 MOST_FIELDS = 64
 """Fields that are saved; a condition on another one reads it from the tables."""
 
@@ -215,35 +218,36 @@ class Fields:
 
     def read(self, rows: Iterator[tuple[int, str]]) -> None:
         """Take in documents: their keys and their metadata as JSON."""
-        places: dict[str, list[int]] = {}
-        codes: dict[str, list[int]] = {}
         books: dict[str, dict[Any, int]] = {}
-        numbers: list[int] = []
-        for number, (key, metadata) in enumerate(rows):
-            numbers.append(key)
-            for name, value in flat(json.loads(metadata)):
+        while portion := list(islice(rows, READ_AT_ONCE)):
+            slots = np.searchsorted(self._keys, [key for key, _ in portion])
+            documents = json.loads(f"[{','.join(metadata for _, metadata in portion)}]")
+            for name in dict.fromkeys(name for document in documents for name in _names(document)):
+                if name not in self._codes and len(self._codes) >= MOST_FIELDS:
+                    self.complete = False
+                    continue
+                if name not in self._codes:
+                    self._begin(name)
                 if name not in books:
-                    if name not in self._codes and len(self._codes) >= MOST_FIELDS:
-                        self.complete = False
-                        continue
-                    if name not in self._codes:
-                        self._begin(name)
-                    known = enumerate(self._texts[name], start=1)
-                    books[name] = {token(json.loads(text)): code for code, text in known}
-                    places[name], codes[name] = [], []
-                places[name].append(number)
-                codes[name].append(self._code(books[name], name, value))
-        slots = np.searchsorted(self._keys, np.array(numbers, np.int64))
-        for name, where in places.items():
-            self._codes[name][slots[where]] = codes[name]
+                    books[name] = _book(self._texts[name])
+                self._codes[name][slots] = self._coded(name, documents, books[name])
 
-    def _code(self, book: dict[Any, int], name: str, value: Value) -> int:
-        stands_for = token(value)
-        code = book.get(stands_for)
-        if code is None:
-            self._texts[name].append(json.dumps(value))
-            code = book[stands_for] = len(self._texts[name])
-        return code
+    def _coded(self, name: str, documents: list[dict[str, Any]], book: dict[Any, int]) -> list[int]:
+        """Return the codes of a field's values; those that are new get the next codes."""
+        values = [document.get(name, MISSING) for document in documents]
+        if "." in name:
+            values = [look_up(document, name) for document in documents]
+        known = len(book)
+        book[token(MISSING)] = 0  # so that the next new value's code is the number of entries
+        try:
+            # As `token` does it, but twice as quickly; a list or an object can't be a key.
+            codes = [book.setdefault((value.__class__, value), len(book)) for value in values]
+        except TypeError:
+            codes = [book.setdefault(token(value), len(book)) for value in values]
+        del book[token(MISSING)]
+        fresh = {code: value for code, value in zip(codes, values, strict=True) if code > known}
+        self._texts[name] += [json.dumps(fresh[code]) for code in sorted(fresh)]
+        return codes
 
     def of_fields(self) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
         """Yield each field's codes, and the JSON of the values that they stand for, without those no document has."""
@@ -257,18 +261,28 @@ class Fields:
 
 def token(value: Value) -> Any:
     """Return what stands for a value in a dict, where True, 1 and 1.0 would be the same key."""
-    return (value.__class__, value) if isinstance(value, str | int | float) else json.dumps(value)
+    return json.dumps(value) if isinstance(value, list | dict) else (value.__class__, value)
 
 
 def flat(metadata: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield each field that a condition can name, with its value: keys, and paths into objects."""
-    if not any(isinstance(value, dict) for value in metadata.values()):
-        yield from metadata.items()
-        return
-    for name in _paths(metadata, ""):
+    for name in _names(metadata):
         value = look_up(metadata, name)
         if value is not MISSING:
             yield name, value
+
+
+def _names(metadata: dict[str, Any]) -> Iterable[str]:
+    return _paths(metadata, "") if dict in map(type, metadata.values()) else metadata
+
+
+def _book(texts: list[str]) -> dict[Any, int]:
+    """Return the codes of values, given as JSON, by their tokens; as many entries as there are values."""
+    book: dict[Any, int] = {}
+    for code, text in enumerate(texts, start=1):
+        if book.setdefault(token(json.loads(text)), code) != code:
+            book["twice", code] = code
+    return book
 
 
 def _paths(metadata: dict[str, Any], prefix: str) -> dict[str, None]:

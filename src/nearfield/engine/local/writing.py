@@ -27,6 +27,8 @@ from nearfield.engine.local.database import segments as read_segments
 from nearfield.engine.local.segments import Folder
 from nearfield.engine.protocol import Bookmark, Record
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
 
 def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fingerprint: str | None) -> None:
     """Fix the dimension and the encoder's fingerprint with the first batch that has them, and hold others to them.
@@ -61,11 +63,12 @@ def store(
     counts = np.array([len(record.spans) for record in records], np.int64)
     firsts, next_segment = append(connection, folder, vectors, counts, now.next_segment)
     sums = vector_sums(vectors, counts)
+    spans = [_spans(record) for record in records]
     connection.executemany(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        _document_rows(records, doc_ids, now.next_key, firsts, sums, encoded),
+        _document_rows(records, doc_ids, spans, now.next_key, firsts, sums, encoded),
     )
-    connection.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", _text_rows(records, now.next_key))
+    connection.executemany("INSERT INTO texts VALUES (?, ?, ?, ?)", _text_rows(records, spans, now.next_key))
     after = Counters(generation, now.next_key + len(records), next_number, next_segment, now.history)
     write_counters(connection, after)
     return doc_ids
@@ -153,24 +156,28 @@ def _forget(connection: sqlite3.Connection, keys: Sequence[int], generation: int
 def _document_rows(
     records: Sequence[Record],
     doc_ids: Sequence[str],
+    spans: Sequence[str | None],
     key: int,
     firsts: Sequence[int],
     sums: Sequence[int],
     encoded: bool,
 ) -> Iterator[tuple[int, str, int, int, str, bool, int, int]]:
-    for record, doc_id, first, vector_sum in zip(records, doc_ids, firsts, sums, strict=True):
+    for record, doc_id, span, first, vector_sum in zip(records, doc_ids, spans, firsts, sums, strict=True):
         document = record.document
-        metadata = json.dumps(document.metadata, ensure_ascii=False)
-        known = text_sum(key, doc_id, document.title, document.text, metadata, _spans(record))
+        metadata = _JSON.encode(document.metadata)
+        known = text_sum(key, doc_id, document.title, document.text, metadata, span)
         yield key, doc_id, first, len(record.spans), metadata, encoded, known, vector_sum
         key += 1
 
 
-def _text_rows(records: Sequence[Record], key: int) -> Iterator[tuple[int, str, str, str | None]]:
-    for record in records:
-        yield key, record.document.title, record.document.text, _spans(record)
+def _text_rows(
+    records: Sequence[Record], spans: Sequence[str | None], key: int
+) -> Iterator[tuple[int, str, str, str | None]]:
+    for record, span in zip(records, spans, strict=True):
+        yield key, record.document.title, record.document.text, span
         key += 1
 
 
 def _spans(record: Record) -> str | None:
-    return None if record.spans == [(0, len(record.document.text))] else json.dumps(record.spans)
+    whole = len(record.spans) == 1 and record.spans[0] == (0, len(record.document.text))
+    return None if whole else json.dumps(record.spans)
