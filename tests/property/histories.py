@@ -9,6 +9,7 @@ import signal
 import traceback
 import warnings
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,15 @@ deletions = st.one_of(
     st.integers(1, len(CONDITIONS) - 1).map(lambda condition: Operation("delete where", condition=condition)),
 )
 others = st.sampled_from([Operation("compact"), Operation("snapshot")])
-edges = st.integers(1, 8) | st.integers(1, 50)
+STEPS = [
+    "append vectors", "sync vectors", "commit", "update lexical", "swap lexical", "move rows", "drop segment", "vacuum",
+    "save columns", "swap columns", "snapshot vectors", "snapshot documents",
+]  # fmt: skip
+"""Names of steps of writing; `move rows`, `drop segment` and `vacuum` are compaction's."""
+
+MOMENTS = list(product(["", *STEPS], ["beginning", "end"], [1, 2, 3, 5]))
+"""When to kill: the n-th time that a process is at the edge of a step, or of any step."""
+
 likenesses = st.lists(st.sampled_from(["new", "same", "metadata"]), min_size=7, max_size=7)
 
 
@@ -243,8 +252,8 @@ def check_ranking(found: list[tuple[str, float]], truth: dict[str, float], k: in
     assert found == sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
-def in_child(work: Any, at: int) -> tuple[list[str], int]:
-    """Fork a child that kills itself at the n-th edge of a step of writing; return what it told, and its status."""
+def in_child(work: Any, moment: tuple[str, str, int]) -> tuple[list[str], int]:
+    """Fork a child that does some work, or kills itself at a moment of it; return what it told, and its status."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
@@ -254,7 +263,7 @@ def in_child(work: Any, at: int) -> tuple[list[str], int]:
         try:
             os.close(reading)
             signal.alarm(60)
-            kill_at(at, lambda word: os.write(writing, f"{word}\n".encode()))
+            kill_at(*moment, lambda word: os.write(writing, f"{word}\n".encode()))
             work(lambda word: os.write(writing, f"{word}\n".encode()))
             status = 0
         except BaseException:
@@ -267,16 +276,17 @@ def in_child(work: Any, at: int) -> tuple[list[str], int]:
     return words, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kill_at(at: int, tell: Any) -> None:
+def kill_at(name: str, edge: str, at: int, tell: Any) -> None:
+    """Make this process kill itself the n-th time that it is at an edge of a step; "" stands for any step."""
     count = 0
 
-    def watched(edge: str, original: Any) -> Any:
+    def watched(here: str, original: Any) -> Any:
         def method(self: stage, *arguments: Any) -> None:
             nonlocal count
-            if self._name not in READING:
+            if self._name not in READING and name in ("", self._name) and edge == here:
                 count += 1
                 if count == at:
-                    tell(f"killed at the {edge} of {self._name!r}")
+                    tell(f"killed at the {here} of {self._name!r}")
                     os.kill(os.getpid(), signal.SIGKILL)
             original(self, *arguments)
 

@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from histories import (
     CONDITIONS,
     DIMENSION,
+    MOMENTS,
     WORDS,
     Entry,
     Expected,
@@ -49,7 +50,6 @@ from histories import (
     Operation,
     check_ranking,
     deletions,
-    edges,
     in_child,
     likenesses,
     matches,
@@ -58,6 +58,7 @@ from histories import (
     writes,
 )
 
+moments = st.integers(0, len(MOMENTS) - 1)
 HISTORIES = int(os.environ.get("NEARFIELD_HISTORIES", "40"))
 SMALL: list[tuple[Any, dict[str, float]]] = [
     (segments, {"SLOT": 8}),
@@ -86,7 +87,7 @@ class History(RuleBasedStateMachine):
         self.path = self.folder / "0.nf"
         self.snapshot = self.folder / "snapshot.nf"
         self.model, self.copied, self.saved = Model(), None, None
-        self.generation, self.sources, self.forked = 0, 0, False
+        self.generation, self.sources, self.kills, self.forked = 0, 0, 0, False
         self.held, self.older = ExitStack(), None
         self.open()
 
@@ -169,15 +170,15 @@ class History(RuleBasedStateMachine):
             batch.append(document)
         return replace(operation, batch=batch)
 
-    @rule(operation=writes(), likeness=likenesses, at=edges)
-    def kill_a_write(self, operation: Operation, likeness: list[str], at: int) -> None:
-        self.kill(self.alike(operation, likeness), at)
+    @rule(operation=writes(), likeness=likenesses, moment=moments)
+    def kill_a_write(self, operation: Operation, likeness: list[str], moment: int) -> None:
+        self.kill(self.alike(operation, likeness), moment)
 
-    @rule(operation=deletions | others, at=edges)
-    def kill_a_change(self, operation: Operation, at: int) -> None:
-        self.kill(operation, at)
+    @rule(operation=deletions | others, moment=moments)
+    def kill_a_change(self, operation: Operation, moment: int) -> None:
+        self.kill(operation, moment)
 
-    def kill(self, operation: Operation, at: int) -> None:
+    def kill(self, operation: Operation, moment: int) -> None:
         if operation.do == "ingest":
             self.sources += 1
             operation = replace(operation, source=f"source {self.sources}")
@@ -186,9 +187,12 @@ class History(RuleBasedStateMachine):
             self.copied, self.forked = None, False
         self.let_go()
         self.col.close()
-        told, status = in_child(lambda tell: self.work(operation, tell), at)
+        # Others each time, since what is drawn for a history is often the same.
+        self.kills += 29
+        step, edge, occurrence = MOMENTS[(moment + self.kills) % len(MOMENTS)]
+        told, status = in_child(lambda tell: self.work(operation, tell, more=bool(step)), (step, edge, occurrence))
         assert status in (0, -signal.SIGKILL)
-        event(told[-1])
+        event(told[-1] if told else "ended")
         self.col = nf.open(self.path, encoder=self.encoder)
         after, _ = operation.outcomes(self.model)
         allowed = [after[-1]] if "done" in told else [self.model, *after]
@@ -199,8 +203,8 @@ class History(RuleBasedStateMachine):
             self.finish(operation, start)
         assert self.col.check().problems == []
 
-    def work(self, operation: Operation, tell: Any) -> None:
-        """Do an operation, in a child."""
+    def work(self, operation: Operation, tell: Any, *, more: bool) -> None:
+        """Do an operation, in a child, and then perhaps what changes no document."""
         with nf.open(self.path, encoder=self.encoder) as col:
             _, error = operation.outcomes(self.model)
             try:
@@ -209,6 +213,8 @@ class History(RuleBasedStateMachine):
                 if error is None or not isinstance(refusal, error):
                     raise
             tell("done")
+            if more:
+                col.compact()
 
     def identify(self, col: nf.Collection, allowed: list[Model]) -> Model:
         with col._engine.view() as view:

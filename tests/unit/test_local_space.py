@@ -246,6 +246,13 @@ def test_a_document_with_more_rows_than_a_slot_gets_a_segment_of_its_own(small):
     assert place([only[0]], np.array([10]), 1) == [(Segment(1, 256, 10), 1)]
 
 
+def test_a_segment_never_grows_into_the_next_one_whatever_the_size_of_slots():
+    known = [Segment(5, 128, 60), Segment(6, 0, 60)]
+    assert place(known, np.array([1] * 80), 7) == [
+        (Segment(6, 0, 128), 68), (Segment(7, segments.SLOT, 12), 12)
+    ]  # fmt: skip
+
+
 def test_arrays_grow_without_changing_what_others_hold():
     values = np.arange(3)
     first = extended(values, np.arange(3, 5))

@@ -271,7 +271,8 @@ def select_in(connection: sqlite3.Connection, statement: str, values: Sequence[A
     """Yield the rows of a statement that ends in `IN`, for any number of values."""
     for start in range(0, len(values), VARIABLES):
         part = values[start : start + VARIABLES]
-        yield from connection.execute(f"{statement} ({','.join('?' * len(part))})", part)
+        # Fetched at once: a caller that stops leaves no cursor open behind a connection that is closed.
+        yield from connection.execute(f"{statement} ({','.join('?' * len(part))})", part).fetchall()
 
 
 def keys_of(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> dict[str, int]:

@@ -157,7 +157,7 @@ def place(segments: Sequence[Segment], counts: NDArray[np.int64], next_number: i
         if last is None:
             last = Segment(next_number, _free_address(known, int(counts[done])), 0)
             next_number += 1
-        room = max(SLOT, int(counts[done]) if not last.rows else 0) - last.rows
+        room = min(max(SLOT, int(counts[done]) if not last.rows else 0), _gap(known, last)) - last.rows
         fits = int(np.searchsorted(ends, before + room, side="right")) - done
         if fits:
             last = replace(last, rows=last.rows + int(ends[done + fits - 1]) - before)
@@ -166,6 +166,13 @@ def place(segments: Sequence[Segment], counts: NDArray[np.int64], next_number: i
             done += fits
         last = None
     return placed
+
+
+def _gap(segments: Sequence[Segment], last: Segment) -> int:
+    """Return how many rows fit before the next segment; it may be near in a collection made with smaller slots."""
+    return (
+        min((other.first_row for other in segments if other.first_row > last.first_row), default=2**62) - last.first_row
+    )
 
 
 def _free_address(segments: Sequence[Segment], rows: int) -> int:
