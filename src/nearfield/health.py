@@ -38,7 +38,7 @@ def check(location: str | Path) -> Health:
     >>> health.ok, health.documents, health.problems
     (True, 2, [])
     """
-    from nearfield.engine.local.check import check as check_folder
+    from nearfield.engine.local.care.check import check as check_folder
 
     folder = folder_of(location)
     with _told_failures(folder):
@@ -62,7 +62,7 @@ def restore(snapshot: str | Path, location: str | Path) -> Snapshot:
         NearfieldError: writing failed; nothing was made.
     """
     from nearfield.engine.local import LocalEngine
-    from nearfield.engine.local.snapshot import restore as restore_folder
+    from nearfield.engine.local.care.snapshot import restore as restore_folder
 
     folder = folder_of(location)
     with _told_failures(folder):
@@ -95,7 +95,7 @@ def repair(location: str | Path, encoder: str | Path | Encoder | None = None) ->
     """
     from nearfield import checks
     from nearfield.encode import DEFAULT_ENCODER, load_encoder
-    from nearfield.engine.local.repair import repair as repair_folder
+    from nearfield.engine.local.care.repair import repair as repair_folder
     from nearfield.opening import name_of
 
     def load(settings: Settings) -> Encoder:

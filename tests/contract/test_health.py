@@ -20,7 +20,8 @@ import pytest
 
 import nearfield as nf
 from nearfield.cli import main
-from nearfield.engine.local import inspection, segments, upkeep
+from nearfield.engine.local import segments, upkeep
+from nearfield.engine.local.care import inspection
 from nearfield.engine.local.database import text_sum
 
 GIVEN = [f"g{i}" for i in range(10)]

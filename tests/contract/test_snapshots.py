@@ -345,7 +345,8 @@ def dying(name: str, edge: str, occurrence: int):
                 if not left[0]:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    from nearfield.engine.local import copying, layout, snapshot
+    from nearfield.engine.local import layout
+    from nearfield.engine.local.care import copying, snapshot
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (copying, layout, snapshot, compaction):

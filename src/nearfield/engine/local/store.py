@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nearfield.durable import make_folder
-from nearfield.engine.local import check, compaction, migration, schema, snapshot, writing
+from nearfield.engine.local import compaction, migration, schema, writing
 from nearfield.engine.local import layout as files
+from nearfield.engine.local.care import check, snapshot
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper

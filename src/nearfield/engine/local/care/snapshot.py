@@ -22,12 +22,12 @@ import numpy as np
 
 from nearfield.durable import make_folder, read_json, sync_folder, write_json
 from nearfield.engine.local import layout as files
-from nearfield.engine.local.check import inspect
-from nearfield.engine.local.check_tables import Basis, check_structure, read_basis, steady
+from nearfield.engine.local.care.check import inspect
+from nearfield.engine.local.care.check_tables import Basis, check_structure, read_basis, steady
+from nearfield.engine.local.care.copying import Copier
+from nearfield.engine.local.care.inspection import Findings, SegmentFiles, Table, read_documents
 from nearfield.engine.local.compaction import remove_dropped
-from nearfield.engine.local.copying import Copier
 from nearfield.engine.local.database import Database, session_of
-from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, read_documents
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder

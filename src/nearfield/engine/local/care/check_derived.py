@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from nearfield.engine.local import saved
 from nearfield.engine.local.blocks import NO_BLOCKS
-from nearfield.engine.local.check_tables import Basis
+from nearfield.engine.local.care.check_tables import Basis
+from nearfield.engine.local.care.inspection import AT_ONCE, Findings, Table
 from nearfield.engine.local.database import Database, session_of
-from nearfield.engine.local.inspection import AT_ONCE, Findings, Table
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.saved import Saved

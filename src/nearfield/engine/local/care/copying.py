@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from nearfield.durable import sync_folder
-from nearfield.engine.local.inspection import SegmentFiles
+from nearfield.engine.local.care.inspection import SegmentFiles
 from nearfield.engine.local.segments import HEADER_BYTES, Folder, Segment
 from nearfield.errors import CorruptCollection
 from nearfield.stages import stage

@@ -13,7 +13,7 @@ import numpy as np
 
 from nearfield.durable import sync_folder
 from nearfield.engine.local import segments as headers
-from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, check_vectors
+from nearfield.engine.local.care.inspection import Findings, SegmentFiles, Table, check_vectors
 from nearfield.engine.local.segments import HEADER_BYTES, Folder, Segment
 
 SAMPLE = 32

@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from nearfield.engine.local import schema
+from nearfield.engine.local.care.inspection import SHARED, Findings, SegmentFiles, Table, runs, sharing, within
 from nearfield.engine.local.database import Counters, Database, counters, read_settings, segments
-from nearfield.engine.local.inspection import SHARED, Findings, SegmentFiles, Table, runs, sharing, within
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.segments import Folder, Segment
 from nearfield.engine.protocol import Settings

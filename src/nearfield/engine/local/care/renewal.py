@@ -22,8 +22,7 @@ from nearfield.durable import sync_folder
 from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import schema, writing
-from nearfield.engine.local.database import Counters, begin_session, write_counters, write_settings
-from nearfield.engine.local.inspection import (
+from nearfield.engine.local.care.inspection import (
     SHARED,
     Findings,
     SegmentFiles,
@@ -33,9 +32,10 @@ from nearfield.engine.local.inspection import (
     sharing,
     within,
 )
+from nearfield.engine.local.care.mending import Mender
+from nearfield.engine.local.care.salvage import Salvage
+from nearfield.engine.local.database import Counters, begin_session, write_counters, write_settings
 from nearfield.engine.local.layout import Layout
-from nearfield.engine.local.mending import Mender
-from nearfield.engine.local.salvage import Salvage
 from nearfield.engine.local.segments import Folder, Segment, read_header
 from nearfield.engine.protocol import Settings
 from nearfield.errors import CorruptCollection, NearfieldError

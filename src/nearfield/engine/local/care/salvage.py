@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nearfield.engine.local import schema
-from nearfield.engine.local.check_tables import has_tables
-from nearfield.engine.local.inspection import AT_ONCE, trouble_of
+from nearfield.engine.local.care.check_tables import has_tables
+from nearfield.engine.local.care.inspection import AT_ONCE, trouble_of
 from nearfield.errors import CorruptCollection
 
 MOST_KEYS = 1 << 20

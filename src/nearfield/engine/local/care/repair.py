@@ -17,11 +17,11 @@ from pathlib import Path
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import layout as files
 from nearfield.engine.local import schema
-from nearfield.engine.local.check import check
+from nearfield.engine.local.care.check import check
+from nearfield.engine.local.care.renewal import Renewal, finish_swap
 from nearfield.engine.local.database import Database
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
-from nearfield.engine.local.renewal import Renewal, finish_swap
 from nearfield.engine.local.store import LocalEngine
 from nearfield.engine.protocol import Health, Repair, Settings
 from nearfield.errors import CorruptCollection, NearfieldError

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 from nearfield.engine.local import layout as files
-from nearfield.engine.local import wal
-from nearfield.engine.local.check_derived import check_columns, check_lexical
-from nearfield.engine.local.check_tables import Basis, check_places, check_structure, steady, unless_busy
+from nearfield.engine.local.care import wal
+from nearfield.engine.local.care.check_derived import check_columns, check_lexical
+from nearfield.engine.local.care.check_tables import Basis, check_places, check_structure, steady, unless_busy
+from nearfield.engine.local.care.inspection import Findings, SegmentFiles, Table, check_vectors, read_documents
 from nearfield.engine.local.database import Database, select_in
-from nearfield.engine.local.inspection import Findings, SegmentFiles, Table, check_vectors, read_documents
 from nearfield.engine.local.layout import Layout, Manifest
 from nearfield.engine.protocol import Health, Problem
 from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput, NearfieldError, NotFound
