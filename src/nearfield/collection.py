@@ -46,7 +46,7 @@ class Collection:
         self._loading = threading.Lock()
         tell_of_forks(self)
 
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> None:
         """Do nothing; the engine does what is needed."""
 
     def after_fork(self, *, in_child: bool) -> None:
@@ -443,6 +443,14 @@ class Collection:
                 encoder = load_encoder(self._encoder_choice or settings.encoder)
                 checks.same_vectors(settings, encoder.dimension, encoder.fingerprint, f"the encoder {encoder.name!r}")
                 self._encoder = encoder
+            fixed = self._engine.settings.fingerprint
+            if fixed is not None and fixed != self._encoder.fingerprint:  # since another process stored the first batch
+                checks.same_vectors(
+                    self._engine.settings,
+                    self._encoder.dimension,
+                    self._encoder.fingerprint,
+                    f"the encoder {self._encoder.name!r}",
+                )
             return self._encoder
 
     def close(self) -> None:

@@ -87,9 +87,9 @@ def run(
             done = write(
                 engine, encoder, batch, stream.vectors, replace=manner.replace, bookmark=bookmark, progress=show
             )
-            show(len(batch), len(batch))
             unchanged += done.unchanged
             stored = stream.position
+            show(0, 0)
     except NearfieldError as error:
         raise type(error)(str(error) + _kept(stored)) from error
     except Exception as error:

@@ -27,7 +27,7 @@ class Digest:
             fields = [document.doc_id, document.title, document.text, document.metadata]
             self._documents.update(json.dumps(fields).encode("ascii") + b"\n")
         if vectors is not None:
-            self._vectors.update(np.asarray(vectors).tobytes())
+            self._vectors.update(np.asarray(vectors, dtype="<f8").tobytes())
 
     def text(self) -> str:
         """Return the digest so far, in hexadecimal."""

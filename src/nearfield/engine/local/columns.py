@@ -54,6 +54,16 @@ class Column:
     values: list[Value]
     codebook: dict[str | None, int]
 
+    def compressed(self, live: NDArray[np.bool_]) -> Column:
+        """Return a column for the slots that are live, with the values that these have."""
+        codes = self.codes[live[: len(self.codes)]]
+        used = np.bincount(codes + 1, minlength=len(self.values) + 1)[1:] > 0
+        used[0] = True
+        renumbered = np.concatenate((np.cumsum(used) - 1, [UNKNOWN])).astype(np.int32)  # the last is for UNKNOWN
+        values = [value for value, keep in zip(self.values, used.tolist(), strict=True) if keep]
+        codebook = {text: int(renumbered[code]) for text, code in self.codebook.items() if used[code]}
+        return Column(self.next_key, renumbered[codes], values, codebook)
+
     def code(self, text: str | None) -> int:
         """Return the code of a value, given as JSON."""
         code = self.codebook.get(text)
@@ -90,8 +100,7 @@ class Columns:
         kept = Columns(lineage, self._saved, places)
         with self._extending:
             for name, column in self._columns.items():
-                codes = column.codes[live[: len(column.codes)]]
-                kept._columns[name] = Column(column.next_key, codes, column.values, column.codebook)
+                kept._columns[name] = column.compressed(live)
         return kept
 
     def mask(self, condition: Condition, state: State, connection: sqlite3.Connection) -> NDArray[np.bool_]:

@@ -8,7 +8,8 @@ own, so that readers go on with the state that they have, and a process that is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,13 +50,14 @@ class Step:
     empties: bool
 
 
-def plan(state: State, least_share: float = 0.0) -> Step | None:
-    """Return the next step; None if no segment has more than a share of dead rows."""
+def plan(state: State, passed_over: Container[int] = ()) -> Step | None:
+    """Return the next step; None if no segment has dead rows, some numbers passed over."""
     segments = state.blocks.segments
     if not segments:
         return None
     shares = 1 - _live_rows(state, segments) / np.array([segment.rows for segment in segments])
-    if shares.max() <= least_share:
+    shares[[segment.number in passed_over for segment in segments]] = 0
+    if shares.max() <= 0:
         return None
     victim = segments[int(np.argmax(shares))]
     # In format version 1, a document's rows may begin in one segment and end in the next.
@@ -118,7 +120,8 @@ def remove_dropped(connection: sqlite3.Connection, folder: Folder) -> None:
         known = {number for (number,) in connection.execute("SELECT number FROM segments")}
         for file in folder.path.glob("*.vec"):
             if file.stem.isdecimal() and int(file.stem) not in known:
-                file.unlink(missing_ok=True)
+                with suppress(OSError):  # what stays is removed the next time
+                    file.unlink()
 
 
 def trim(connection: sqlite3.Connection, generation: int) -> None:

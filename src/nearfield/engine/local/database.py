@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -26,6 +27,9 @@ VARIABLES = 900
 
 LOG_BYTES = 4_000_000
 """To which the write-ahead log is cut when its content is in the database."""
+
+MOST_IDLE = 16
+"""Connections that are kept for the next readers."""
 
 _UNUSABLE: set[Path] = set()
 """Files that this process can't open, since it was forked while its parent used them."""
@@ -55,6 +59,12 @@ class Counters:
     history: int
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that knows whether it takes the file for one that never changes."""
+
+    immutable = False
+
+
 class Database:
     """A pool of connections for reading, and one for writing."""
 
@@ -64,9 +74,9 @@ class Database:
             raise MissingDependency(f"nearfield needs SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
         self._file = file
         self._read_only = read_only  # then not even the write-ahead log is taken into the file at the end
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
         self._writer: sqlite3.Connection | None = None
-        self._in_use: list[tuple[sqlite3.Connection, int]] = []  # with the threads that use them
+        self._in_use: list[tuple[_Connection, int]] = []  # with the threads that use them
         self._turn = threading.Condition()
         self._forking = False
         self._closed = False
@@ -122,7 +132,7 @@ class Database:
             connection.rollback()
             self._put_back(connection)
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> _Connection:
         thread = threading.get_ident()
         with self._turn:
             # Nobody begins to read while the process forks, unless he must in order to come to an end.
@@ -131,15 +141,15 @@ class Database:
             self._in_use.append((connection, thread))
         return connection
 
-    def _put_back(self, connection: sqlite3.Connection) -> None:
+    def _put_back(self, connection: _Connection) -> None:
         with self._turn:
             self._in_use = [(other, user) for other, user in self._in_use if other is not connection]
             self._idle.append(connection)
-            if self._closed:
-                self._close_idle()
+            if self._closed or self._forking or connection.immutable or len(self._idle) > MOST_IDLE:
+                self._idle.pop().close()
             self._turn.notify_all()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         if self._file in _UNUSABLE:
             raise NearfieldError(
                 f"{self._file} was in use when this process was forked from another, and can't be used here; fork "
@@ -147,8 +157,16 @@ class Database:
             )
         if not self._file.exists():
             raise CorruptCollection(f"{self._file} is missing; restore it from a snapshot")
-        address = f"{self._file.absolute().as_uri()}?{self._access()}"
-        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30.0)
+        access = self._access()
+        connection = sqlite3.connect(
+            f"{self._file.absolute().as_uri()}?{access}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30.0,
+            factory=_Connection,
+        )
+        connection.immutable = "immutable" in access
         try:
             connection.execute("PRAGMA schema_version")  # reads the file's head
         except sqlite3.DatabaseError as error:
@@ -172,13 +190,17 @@ class Database:
             f"{self._file} can't be read as a collection's database ({error}); restore it from a snapshot"
         )
 
-    def before_fork(self, seconds: float) -> None:
-        """Close all connections; wait for other threads to end their reading, and let nobody begin."""
+    def before_fork(self, deadline: float, *, nobody_writes: bool) -> None:
+        """Close all connections that can be closed: others may end their reading until then, and nobody may begin."""
         me = threading.get_ident()
         with self._turn:
             self._forking = True
+            seconds = max(0.0, deadline - time.monotonic())
             self._turn.wait_for(lambda: all(user == me for _, user in self._in_use), seconds)
-            self._let_go()
+            self._close_idle()
+            if nobody_writes and self._writer is not None and not self._writer.in_transaction:
+                self._writer.close()
+                self._writer = None
 
     def after_fork(self) -> None:
         """Let the parent's threads read again."""
@@ -199,9 +221,12 @@ class Database:
         If the parent was reading or writing at the fork, SQLite's notes of its locks are wrong in the child for good,
         and the file can't be opened there.
         """
-        if self._in_use:
+        left: list[sqlite3.Connection] = [*(connection for connection, _ in self._in_use), *self._idle]
+        if self._writer is not None:
+            left.append(self._writer)
+        if left:
             _UNUSABLE.add(self._file)
-            _NEVER_CLOSED.extend(connection for connection, _ in self._in_use)
+            _NEVER_CLOSED.extend(left)
 
     def close(self) -> None:
         """Close every connection; those that are in use close when they come back."""

@@ -16,6 +16,7 @@ docs/formats.md describes them.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,15 @@ class Layout:
         """Return bytes on disk by part."""
         return {
             "documents": sum(_size(file) for file in self.root.glob("documents.sqlite*")),
-            "vectors": sum(_size(file) for file in self.vectors.glob("*")),
-            "lexical": sum(_size(file) for file in self.lexical.rglob("*")),
-            "columns": sum(_size(file) for file in self.columns.rglob("*")),
+            "vectors": _sizes(self.vectors),
+            "lexical": _sizes(self.lexical),
+            "columns": _sizes(self.columns),
         }
+
+
+def _sizes(folder: Path) -> int:
+    # Not by rglob, which raises if a folder is removed meanwhile.
+    return sum(_size(Path(path) / name) for path, _, names in os.walk(folder) for name in names)
 
 
 def _size(file: Path) -> int:

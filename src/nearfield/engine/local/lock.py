@@ -24,6 +24,7 @@ class FileLock:
         self._path = path
         self._wait = wait
         self._descriptor: int | None = None
+        self._owner = 0
 
     def acquire(self) -> None:
         """Take the lock; holding it already is fine.
@@ -40,6 +41,7 @@ class FileLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        self._owner = os.getpid()
         # Who holds it is a courtesy to others; a full disk must not keep the lock from working.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
@@ -66,6 +68,11 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back; doing so without holding it is fine."""
         if self._descriptor is not None:
+            import fcntl
+
+            if self._owner == os.getpid():
+                # A process that was forked meanwhile has the same lock, and would keep it.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -170,11 +170,15 @@ def _write(path: Path, state: State, session: str, arrays: Mapping[str, NDArray[
     for number, (codes, texts) in enumerate(columns.of_fields()):
         files[f"field-{number}.npy"] = _npy(codes)
         files[f"field-{number}.json"] = f"[{','.join(texts)}]".encode()
-    for name, content in files.items():
-        with (folder / name).open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+    try:
+        for name, content in files.items():
+            with (folder / name).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)  # which may be all the room that is left
+        raise
     sync_folder(folder)
     sync_folder(path)
     sums = {name: [len(content), zlib.crc32(content)] for name, content in files.items()}

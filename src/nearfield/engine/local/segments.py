@@ -86,15 +86,16 @@ def map_segment(folder: Folder, segment: Segment, dimension: int) -> Vectors:
         with file.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
             size = stream.seek(0, os.SEEK_END)
+            check_header(folder, file, header, segment.number, dimension)
+            needed = HEADER_BYTES + segment.rows * dimension * 4
+            if size < needed:
+                raise CorruptCollection(
+                    f"{file} has {size} bytes of at least {needed}; restore it from a snapshot, or see "
+                    "`nearfield repair`"
+                )
+            mapped = np.memmap(stream, dtype="<f4", mode="r", offset=HEADER_BYTES, shape=(segment.rows, dimension))
     except FileNotFoundError:
         raise SegmentMissing(f"{file} is missing; restore it from a snapshot") from None
-    check_header(folder, file, header, segment.number, dimension)
-    needed = HEADER_BYTES + segment.rows * dimension * 4
-    if size < needed:
-        raise CorruptCollection(
-            f"{file} has {size} bytes of at least {needed}; restore it from a snapshot, or see `nearfield repair`"
-        )
-    mapped = np.memmap(file, dtype="<f4", mode="r", offset=HEADER_BYTES, shape=(segment.rows, dimension))
     return np.asarray(mapped)  # a plain array over the same memory: its slices cost less than a memmap's
 
 

@@ -56,22 +56,32 @@ class States:
         with self._lock:
             return self._advanced(connection)[0]
 
+    def compress(self) -> None:
+        """Forget in memory what was deleted."""
+        with self._lock:
+            self._compress(self._state)
+
+    def _compress(self, state: State) -> None:
+        self._state = state.compressed()
+        self._columns = self._columns.compressed(state.live, self._state.lineage)
+
     def _advanced(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
-        state = self._begun(connection) if self._state is EMPTY else self._state
+        state = self._state
+        if state is EMPTY or state.generation < counters(connection).history:
+            state = self._begun(connection)
         state = advance(state, connection, self._folder)
         if state.lineage is not self._columns.lineage:
             self._columns = Columns(state.lineage)
-        if len(state.keys) - state.count > max(LEAST_DEAD_SLOTS, len(state.keys) // 4):
-            live, state = state.live, state.compressed()
-            self._columns = self._columns.compressed(live, state.lineage)
         self._state = state
-        return state, self._columns
+        if len(state.keys) - state.count > max(LEAST_DEAD_SLOTS, len(state.keys) // 4):
+            self._compress(state)
+        return self._state, self._columns
 
     def _begun(self, connection: sqlite3.Connection) -> State:
         """Return the state that was saved, if it can serve as a beginning."""
         found = saved.load(self._layout.columns, connection)
         if found is None or found.marker.generation < counters(connection).history:
-            return EMPTY
+            return replace(EMPTY, lineage=object())
         dimension = read_settings(connection).dimension or 0
         state = replace(
             EMPTY,

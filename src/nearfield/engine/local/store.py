@@ -32,9 +32,6 @@ from nearfield.stages import stage
 CREATION_SECONDS = 10.0
 """How long to wait for another process that is making the same collection."""
 
-FORK_SECONDS = 10.0
-"""How long a fork waits for other threads to come to an end with reading and writing."""
-
 
 class LocalEngine:
     """Documents in SQLite, vectors in mapped segments, words in a derived BM25 index.
@@ -63,10 +60,12 @@ class LocalEngine:
         if manifest.version < files.VERSION:
             migration.migrate(self._layout)
             manifest = files.read_manifest(self._layout) or manifest
-        self._begin()
+        self._database = Database(self._layout.database)
         with self._database.reading() as connection:
             self._settings = read_settings(connection)
             identity = schema.identity_of(connection)
+        self._folder = Folder(self._layout.vectors, bytes.fromhex(identity))
+        self._begin()
         if manifest.identity != identity:
             raise CorruptCollection(
                 f"{self._layout.database} belongs to the collection {identity}, and {self._layout.manifest} to "
@@ -76,10 +75,7 @@ class LocalEngine:
 
     def _begin(self) -> None:
         """Make what a process has of its own."""
-        self._database = Database(self._layout.database)
-        with self._database.reading() as connection:
-            identity = schema.identity_of(connection)
-        self._folder = Folder(self._layout.vectors, bytes.fromhex(identity))
+        self._held_for_fork = False
         self._writer_lock = FileLock(self._layout.writer_lock)
         self._writing = threading.RLock()
         self._session = uuid.uuid4().hex
@@ -88,22 +84,23 @@ class LocalEngine:
         self._states = States(self._layout, self._folder)
         self._upkeep = Upkeep(self._layout, self._folder, self._database, self._states, self._transaction)
 
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> None:
         """Close the connections, so that the child inherits none; waits for other threads to read and write."""
-        self._held_for_fork = self._writing.acquire(timeout=FORK_SECONDS)
-        self._database.before_fork(FORK_SECONDS)
+        self._held_for_fork = self._writing.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        self._database.before_fork(deadline, nobody_writes=self._held_for_fork)
 
     def after_fork(self, *, in_child: bool) -> None:
         """Begin anew in the child: with connections, locks and a session of its own."""
         if not in_child:
             self._database.after_fork()
             if self._held_for_fork:
+                self._held_for_fork = False
                 self._writing.release()
             return
-        self._database.abandon()
         self._writer_lock.release()
-        if not self._closed:
-            self._begin()
+        self._database.abandon()
+        self._database = Database(self._layout.database)
+        self._begin()
 
     def _create_if_absent(self, settings: Settings) -> None:
         deadline = time.monotonic() + CREATION_SECONDS
@@ -200,10 +197,12 @@ class LocalEngine:
             with self._database.reading() as connection:
                 self._lexical.compact(self._states.read(connection)[0], connection)
             self._upkeep.compact()
+            self._states.compress()
 
     def _after_write(self, changed: int) -> None:
         # The batch is stored; what fails here fails again, and is told, by whatever needs it.
         with suppress(NearfieldError), self._writing, self._told_failures():
+            self._check_open()  # another thread may have closed it since
             with self._database.reading() as connection:
                 state, _ = self._states.read(connection)
                 self._lexical.follow(state, connection)
@@ -222,10 +221,10 @@ class LocalEngine:
                 yield connection
                 with stage("commit"):
                     connection.execute("COMMIT")
-                if not self._has_written:
+                first, self._has_written = not self._has_written, True
+                if first:
                     # A process that was killed may have left files that it didn't commit, or didn't remove.
                     compaction.remove_dropped(connection, self._folder)
-                self._has_written = True
             finally:
                 # After a commit there is nothing to roll back.
                 connection.rollback()
@@ -278,6 +277,7 @@ class LocalEngine:
             Locked: another process is writing.
         """
         with self._writing, self._told_failures():
+            self._check_open()
             self._writer_lock.acquire()
             with self._database.reading() as connection:
                 self._lexical.settle(self._states.read(connection)[0], connection)

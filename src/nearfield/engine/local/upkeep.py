@@ -14,6 +14,7 @@ from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.segments import Folder
 from nearfield.engine.local.state import State
 from nearfield.engine.local.states import States
+from nearfield.errors import CorruptCollection
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 """Gives the writer's connection within a transaction that is committed at the end."""
@@ -42,6 +43,7 @@ class Upkeep:
         self._states = states
         self._transaction = transaction
         self._compacting = False
+        self._passed_over: set[int] = set()  # segments that are damaged
 
     def after_write(self, changed: int) -> None:
         """Do what is due after so many documents were written or deleted; the more, the more may be done."""
@@ -52,14 +54,22 @@ class Upkeep:
 
     def compact(self) -> None:
         """Free all that is dead now."""
-        while self._step(0.0):
-            pass
+        damaged: CorruptCollection | None = None
+        self._passed_over.clear()
+        while True:
+            try:
+                if not self._step():
+                    break
+            except CorruptCollection as error:
+                damaged = damaged or error
         self._compacting = False
         self._save_if_due(0.0)
         self._trim(kept=0)
         connection = self._database.writer()
         compaction.cut_pages(connection, compaction.free_pages(connection)[0])
         compaction.empty_log(connection)
+        if damaged is not None:
+            raise damaged
 
     def before_close(self) -> None:
         """Do what makes the next opening quick."""
@@ -72,7 +82,7 @@ class Upkeep:
         limit = compaction.CLEAN_SHARE if self._compacting else compaction.DEAD_SHARE
         if state.dead_rows > max(compaction.LEAST_DEAD, limit * total):
             self._compacting = True
-            return self._step(0.0)
+            return self._step()
         if self._compacting:
             self._save_if_due(UNSAVED_SHARE)
             self._trim(kept=KEPT_GENERATIONS)
@@ -87,13 +97,17 @@ class Upkeep:
         compaction.cut_pages(connection, compaction.STEP_PAGES)
         return True
 
-    def _step(self, least_share: float) -> bool:
+    def _step(self) -> bool:
         with self._transaction() as connection:
             state = self._states.write(connection)
-            step = compaction.plan(state, least_share)
+            step = compaction.plan(state, self._passed_over)
             if step is None:
                 return False
-            compaction.carry_out(step, state, connection, self._folder)
+            try:
+                compaction.carry_out(step, state, connection, self._folder)
+            except CorruptCollection:
+                self._passed_over.add(step.segment.number)
+                raise
         if step.empties:
             compaction.remove_dropped(self._database.writer(), self._folder)
         return True
