@@ -154,3 +154,51 @@ def test_threads_and_executors_of_asyncio_share_a_collection(filled):
     with ThreadPoolExecutor(8) as pool:
         texts = pool.map(lambda i: filled.get(f"d{i}").text, range(50))
     assert list(texts) == [f"red number {i}" for i in range(50)]
+
+
+def test_a_fork_that_one_collection_does_not_survive_is_told_to_all_others(filled, tmp_path, encoder):
+    others = [nf.open(tmp_path / f"{i}.nf", encoder=encoder) for i in range(6)]
+    for other in others:
+        other.add("red")
+    reading = iter(filled)
+    next(reading)
+
+    def work():
+        for other in others:
+            assert len(other) == 1
+            with pytest.raises(nf.Locked, match=f"process {os.getppid()}"):
+                other.add("from the child")
+
+    assert in_child(work) == 0
+    for other in others:
+        other.add("from the parent")
+        other.close()
+    assert len(list(reading)) == 49
+
+
+def test_forks_of_several_threads_at_once(filled):
+    failed = []
+
+    def fork_often():
+        failed.extend(status for status in (in_child(lambda: len(filled)) for _ in range(5)) if status)
+
+    threads = [threading.Thread(target=fork_often) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        filled.upsert({"doc_id": "busy", "text": f"red {number}"})
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert filled.get("busy").text == "red 19"
+
+
+def test_an_encoder_that_was_loaded_before_another_process_stored_the_first_batch(tmp_path, encoder):
+    other = type(encoder)()
+    other.fingerprint = "of another"
+    with nf.open(tmp_path / "a.nf", encoder=encoder) as col:
+        assert col.encoder is encoder
+        with nf.open(tmp_path / "a.nf", encoder=other) as first:
+            first.add("red")
+        with pytest.raises(nf.Conflict, match="another encoder"):
+            col.search("red", mode="semantic")

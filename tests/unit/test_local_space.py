@@ -151,6 +151,38 @@ def test_an_older_view_has_fields_that_were_read_only_after_a_deletion(engine):
         assert older.doc_ids(older.keys(parse({"n": {"$exists": True}}))) == list("012345")
 
 
+def test_values_that_no_document_has_any_more_leave_memory(engine):
+    rng = np.random.default_rng(7)
+    for round_ in range(8):
+        engine.write([record(str(i), rng, 1, 1000 * round_ + i) for i in range(50)], replace=True)
+        with engine.view() as view:
+            wanted = parse({"n": {"$gte": 1000 * round_ + 40}})
+            assert view.doc_ids(view.keys(wanted)) == [str(i) for i in range(40, 50)]
+    engine.compact()
+    with engine.view() as view:
+        assert view.doc_ids(view.keys(parse({"n": 7049}))) == ["49"]
+        column = view._columns._columns["n"]
+        assert len(column.values) == 51
+        assert set(column.codes.tolist()) == set(range(1, 51))
+    engine.write([record("new", rng, 1, 7049)], replace=False)
+    with engine.view() as view:
+        assert view.doc_ids(view.keys(parse({"n": 7049}))) == ["49", "new"]
+
+
+def test_damage_in_one_segment_does_not_keep_others_from_being_compacted(engine):
+    rng = np.random.default_rng(8)
+    engine.write([record(str(i), rng) for i in range(320)], replace=False)
+    file = engine._layout.vectors / "000000.vec"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(nf.CorruptCollection, match=r"000000\.vec"):
+        engine.delete([str(i) for i in range(0, 320, 2)])
+        engine.compact()
+    assert "000000.vec" in files(engine)
+    assert engine.stats().dead_passages <= segments.SLOT
+
+
 def test_everything_can_be_deleted_and_the_space_comes_back(engine):
     rng = np.random.default_rng(3)
     engine.write([record(str(i), rng, 2) for i in range(500)], replace=False)
