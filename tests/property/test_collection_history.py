@@ -23,18 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 import nearfield as nf
-from nearfield.engine.local import (
-    blocks,
-    check_derived,
-    compaction,
-    database,
-    inspection,
-    lexical,
-    saved,
-    segments,
-    states,
-    upkeep,
-)
+from nearfield.engine.local import blocks, compaction, database, lexical, saved, segments, states, upkeep
+from nearfield.engine.local.care import check_derived, inspection
 from nearfield.filters import parse
 
 sys.path.insert(0, str(Path(__file__).parent))
