@@ -30,6 +30,9 @@ UNSAVED_SHARE = 0.5
 
 UNSAVED_AT_CLOSE = 0.05
 
+STEPS_AT_CLOSE = 16
+"""Steps of compaction before closing, at most; a second or two, when much was replaced."""
+
 
 class Upkeep:
     """Keeps a collection small and quick to open; used by one thread at a time, with the writer's lock held."""
@@ -72,7 +75,11 @@ class Upkeep:
             raise damaged
 
     def before_close(self) -> None:
-        """Do what makes the next opening quick."""
+        """Do what makes the next opening quick, and some steps of what makes the collection small."""
+        self._compacting = True  # so that it goes on where it would not begin
+        for _ in range(STEPS_AT_CLOSE):
+            if not self._compact_if_due():
+                break
         self._save_if_due(UNSAVED_AT_CLOSE)
 
     def _compact_if_due(self) -> bool:
