@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 
 import nearfield as nf
+
+# Where modules lie that several folders of tests share.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class HashingEncoder:

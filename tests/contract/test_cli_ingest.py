@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 import pytest
 
 import nearfield as nf
+from forking import fork
 from nearfield import ingest
 from nearfield.cli import main
 
@@ -62,8 +62,8 @@ def counts(found):
 
 def killed(words, batch, *, stored):
     """Run a command in a child that is killed by SIGKILL before or after it stores a batch."""
-    child = os.fork()
-    if not child:
+
+    def doomed():
         write, calls = ingest.write, []
 
         def dying(*arguments, **options):
@@ -73,14 +73,10 @@ def killed(words, batch, *, stored):
                 os.kill(os.getpid(), signal.SIGKILL)
             return done
 
-        try:
-            sys.modules["nearfield.ingest.ingestion"].write = dying
-            main([str(word) for word in words])
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-        os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+        sys.modules["nearfield.ingest.ingestion"].write = dying
+        main([str(word) for word in words])
+
+    assert fork(doomed) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("command", ["add", "upsert"])

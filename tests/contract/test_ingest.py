@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
 import threading
-import traceback
 from collections import Counter
 from itertools import count, islice
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 import nearfield as nf
+from forking import fork
 from nearfield.engine.local.store import LocalEngine
 from nearfield.ingest import Ingested
 
@@ -375,17 +374,13 @@ def test_vectors_that_are_none(col, vectors, message):
 
 def killed(work, at, *, before):
     """Do work in a child that is killed at one of its writes, and return whether it lived to do so many."""
-    child = os.fork()
-    if not child:
-        try:
-            _kill_at(at, before)
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) in (-signal.SIGKILL, 0)
+
+    def doomed():
+        _kill_at(at, before)
+        work()
+
+    status = fork(doomed)
+    assert status in (-signal.SIGKILL, 0)
     return status != 0
 
 

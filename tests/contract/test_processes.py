@@ -4,30 +4,12 @@ import asyncio
 import multiprocessing
 import os
 import threading
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import nearfield as nf
-
-
-def in_child(work):
-    """Run `work` in a forked child and return its exit status; a child that hangs is ended by a signal."""
-    import signal
-
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
+from forking import fork
 
 
 @pytest.fixture
@@ -44,7 +26,7 @@ def test_a_forked_child_reads_and_the_parent_goes_on_writing(filled):
         assert len(filled.search("red", k=99, mode="lexical", where={"n": {"$lt": 10}})) == 10
 
     for number in range(3):
-        assert in_child(work) == 0
+        assert fork(work) == 0
         filled.add({"doc_id": "new", "text": f"green {number}"})
         assert filled.get("new").text == f"green {number}"
         filled.delete("new")
@@ -55,7 +37,7 @@ def test_a_forked_child_does_not_hold_the_parents_lock(filled):
         with pytest.raises(nf.Locked, match=f"process {os.getppid()}"):
             filled.add("from the child")
 
-    assert in_child(refused) == 0
+    assert fork(refused) == 0
 
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
@@ -90,7 +72,7 @@ def test_what_a_child_writes_is_seen_by_a_parent_that_reads(tmp_path, encoder):
             col.delete(col.doc_ids()[:1000])
             col.close()
 
-        assert in_child(work) == 0
+        assert fork(work) == 0
         assert len(col) == 1001
         assert len(col.search("red", k=2000, mode="lexical")) == 1001
 
@@ -105,7 +87,7 @@ def test_a_fork_in_the_middle_of_reading_is_told_in_the_child(filled):
         with pytest.raises(nf.NearfieldError, match="was in use when this process was forked"):
             nf.open(filled._engine.location)
 
-    assert in_child(work) == 0
+    assert fork(work) == 0
     assert len(list(reading)) == 49
     assert len(filled) == 50
 
@@ -121,7 +103,7 @@ def test_a_fork_waits_for_a_write_of_another_thread(filled):
     thread.start()
     try:
         for _ in range(5):
-            assert in_child(lambda: filled.get("d1").text.startswith("red")) == 0
+            assert fork(lambda: filled.get("d1").text.startswith("red")) == 0
     finally:
         stop.set()
         thread.join()
@@ -169,7 +151,7 @@ def test_a_fork_that_one_collection_does_not_survive_is_told_to_all_others(fille
             with pytest.raises(nf.Locked, match=f"process {os.getppid()}"):
                 other.add("from the child")
 
-    assert in_child(work) == 0
+    assert fork(work) == 0
     for other in others:
         other.add("from the parent")
         other.close()
@@ -180,7 +162,7 @@ def test_forks_of_several_threads_at_once(filled):
     failed = []
 
     def fork_often():
-        failed.extend(status for status in (in_child(lambda: len(filled)) for _ in range(5)) if status)
+        failed.extend(status for status in (fork(lambda: len(filled)) for _ in range(5)) if status)
 
     threads = [threading.Thread(target=fork_often) for _ in range(3)]
     for thread in threads:

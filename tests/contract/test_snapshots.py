@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import threading
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 import nearfield as nf
+from forking import fork, fork_telling
 from nearfield import stages
 from nearfield.cli import main
 from nearfield.engine.local import compaction, segments
@@ -282,17 +282,17 @@ def test_on_a_full_disk_the_older_snapshot_stays(col, tmp_path, place):
     # Files of the child can't grow beyond this: those of vectors are smaller than the database.
     limit = 64 + 30 * ROW if place == "snapshot vectors" else (snap / "documents.sqlite").stat().st_size + 40_000
 
-    def work():
+    def work(tell):
         assert len(col)  # SQLite makes a file for its connections, while it can
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
             col.snapshot(snap)
         except nf.NearfieldError as error:
-            return type(error).__name__, str(error)
-        return "", ""
+            tell(type(error).__name__)
+            tell(str(error))
 
-    kind, message = forked(work)
+    _, (kind, message) = fork_telling(work)
     assert kind == "NearfieldError", message
     assert str(snap) in message
     assert contents(snap) == expected
@@ -301,27 +301,6 @@ def test_on_a_full_disk_the_older_snapshot_stays(col, tmp_path, place):
     }
     col.snapshot(snap)
     assert contents(snap) == contents(col)
-
-
-def forked(work, killed=False):
-    """Return what work returns in a child process."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
-        child = os.fork()
-    if child == 0:
-        try:
-            result = json.dumps(work()).encode()
-            os.write(write, result)
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as stream:
-        told = stream.read()
-    _, status = os.waitpid(child, 0)
-    if killed:
-        return os.WIFSIGNALED(status)
-    return json.loads(told)
 
 
 @contextmanager
@@ -380,7 +359,7 @@ def test_a_killed_snapshot_leaves_the_older_one_or_the_newer(tmp_path, step, edg
         with nf.open(source, encoder=Encoder()) as col, dying(step, edge, occurrence):
             col.snapshot(snap)
 
-    assert forked(work, killed=True)
+    assert fork(work) == -signal.SIGKILL
     if (snap / "manifest.json").exists():
         assert nf.check(snap).problems == []
         assert contents(snap) in allowed

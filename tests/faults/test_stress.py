@@ -319,8 +319,7 @@ def refused(folder: Path, writer: int) -> None:
 
 @pytest.mark.slow
 def test_six_readers_see_what_one_writer_wrote(disk, monkeypatch, record_property):
-    monkeypatch.setattr(small, "LIMITS", LIMITS)
-    small.make_small(monkeypatch.setattr)
+    small.make_small(monkeypatch.setattr, LIMITS)
     folder = disk / "col.nf"
     writer = forked(write, folder)
     children = {writer}

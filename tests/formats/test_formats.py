@@ -10,8 +10,6 @@ import shutil
 import signal
 import sqlite3
 import struct
-import traceback
-import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 
 import nearfield as nf
+from forking import fork
 from nearfield.engine.local import layout, migration
 from nearfield.stages import stage
 
@@ -160,23 +159,6 @@ def test_a_newer_format_is_refused_and_left_alone(frozen, summed):
 # -- migration ---------------------------------------------------------------------------------------------------------
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Return the exit status of a forked child that does some work; negative: the signal that ended it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def kill_before(beginning: str) -> None:
     """Kill this process when the migration is about to execute a statement."""
     original = migration.Database.writer
@@ -238,7 +220,7 @@ def test_a_migration_that_was_killed_is_done_by_the_next_opening(tmp_path, momen
         KILLS[moment]()
         nf.open(folder, encoder=Counting())
 
-    assert in_child(work) == -signal.SIGKILL
+    assert fork(work) == -signal.SIGKILL
     written = json.loads((folder / "manifest.json").read_text())["version"]
     assert written == (layout.VERSION if moment == "after the manifest" else 1)
     with nf.open(folder, encoder=Counting()) as col:
@@ -282,7 +264,7 @@ def without_rights(folder: Path, work: Callable[[], None]) -> int:
         work()
 
     try:
-        return in_child(unprivileged)
+        return fork(unprivileged)
     finally:
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)

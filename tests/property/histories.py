@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import traceback
-import warnings
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import nearfield as nf
+from forking import Tell, fork_telling
 from nearfield.encode.passages import passage_input, split_many
 from nearfield.filters import parse
 from nearfield.stages import stage
@@ -254,26 +253,13 @@ def check_ranking(found: list[tuple[str, float]], truth: dict[str, float], k: in
 
 def in_child(work: Any, moment: tuple[str, str, int]) -> tuple[list[str], int]:
     """Fork a child that does some work, or kills itself at a moment of it; return what it told, and its status."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of others don't matter to the child
-        pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(reading)
-            signal.alarm(60)
-            kill_at(*moment, lambda word: os.write(writing, f"{word}\n".encode()))
-            work(lambda word: os.write(writing, f"{word}\n".encode()))
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading) as told:
-        words = told.read().splitlines()
-    return words, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def doomed(tell: Tell) -> None:
+        kill_at(*moment, tell)
+        work(tell)
+
+    status, words = fork_telling(doomed)
+    return words, status
 
 
 def kill_at(name: str, edge: str, at: int, tell: Any) -> None:
