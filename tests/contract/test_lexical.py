@@ -43,11 +43,13 @@ class Model:
         vector = np.array([[1.0, 0.0]], np.float32)
         records = [Record(Document(text, doc_id=name), [(0, len(text))], vector) for name, text in texts.items()]
         self.engine.write(records, replace=True)
+        self.engine._follower.wait()
         self.by_key += texts.values()
         self.texts.update(texts)
 
     def remove(self, names):
         self.engine.delete(names)
+        self.engine._follower.wait()
         for name in names:
             del self.texts[name]
 

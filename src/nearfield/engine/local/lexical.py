@@ -44,6 +44,9 @@ DRIFT = 0.1
 LAG = 20_000
 """Documents that may be missing from the index before a writer brings it up to date at once."""
 
+FAR_BEHIND = 200_000
+"""Documents that may be missing before a writer waits for the index; a search would otherwise have to wait for ever more."""
+
 PAUSE_SECONDS = 1.0
 """Between a writer's updates of fewer documents, so that adding many is not slowed."""
 
@@ -165,17 +168,29 @@ class LexicalKeeper:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
+    def is_due(self, state: State) -> bool:
+        """Return whether it is time for `follow`; a writer asks after each write.
+
+        Raises:
+            CorruptCollection: the index is damaged.
+        """
+        rebuilding = self._stepped_at is not None and state.next_key - self._stepped_at > STEP // 5
+        return self._missing(state) > LAG or rebuilding or time.monotonic() >= self._due
+
+    def is_far_behind(self, state: State) -> bool:
+        """Return whether a writer should wait for the index."""
+        return self._missing(state) > FAR_BEHIND
+
+    def _missing(self, state: State) -> int:
+        return state.next_key - self._folders.marker().next_key
+
     def follow(self, state: State, connection: sqlite3.Connection) -> None:
-        """Do a bounded part of what the index needs, if it is time; a writer calls this after each write.
+        """Do a bounded part of what the index needs.
 
         Raises:
             CorruptCollection: the index is damaged.
             NearfieldError: its folder can't be written.
         """
-        missing = state.next_key - self._folders.marker().next_key
-        rebuilding = self._stepped_at is not None and state.next_key - self._stepped_at > STEP // 5
-        if missing <= LAG and not rebuilding and time.monotonic() < self._due:
-            return
         try:
             with _told_failures(), suppress(Locked), self._locked(0.0):  # whoever holds it is at the same work
                 self._step_if_rotten(state, connection)

@@ -15,6 +15,7 @@ from nearfield.engine.local import compaction, migration, schema, writing
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.care import check, snapshot
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
+from nearfield.engine.local.follower import Follower
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
@@ -82,6 +83,7 @@ class LocalEngine:
         self._has_written = False
         self._lexical = LexicalKeeper(self._layout, self._database)
         self._states = States(self._layout, self._folder)
+        self._follower = Follower(self._follow)
         self._upkeep = Upkeep(self._layout, self._folder, self._database, self._states, self._transaction)
 
     def before_fork(self, deadline: float) -> None:
@@ -205,8 +207,16 @@ class LocalEngine:
             self._check_open()  # another thread may have closed it since
             with self._database.reading() as connection:
                 state, _ = self._states.read(connection)
-                self._lexical.follow(state, connection)
+            if self._lexical.is_due(state):
+                self._follower.wake()
+            if self._lexical.is_far_behind(state):
+                self._follower.wait()
             self._upkeep.after_write(changed)
+
+    def _follow(self) -> None:
+        """Let the BM25 index follow the documents; what fails here fails again, and is told, at a lexical search."""
+        with suppress(NearfieldError), self._told_failures(), self._database.reading() as connection:
+            self._lexical.follow(self._states.read(connection)[0], connection)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -288,6 +298,7 @@ class LocalEngine:
         if self._closed:
             return
         try:
+            self._follower.wait()
             # What fails here fails again, and is told, at the next lexical search.
             with suppress(NearfieldError):
                 if self._has_written:
@@ -297,6 +308,7 @@ class LocalEngine:
                 self._closed = True
                 self._database.close()
                 self._writer_lock.release()
+            self._follower.wait()
 
     def _check_open(self) -> None:
         if self._closed:
