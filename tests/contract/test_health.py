@@ -431,6 +431,25 @@ def test_a_log_that_a_killed_writer_left_and_that_is_damaged_is_reported(made, t
     assert contents(killed) == truth
 
 
+def test_a_log_whose_last_transaction_was_torn_into_litter_is_whole(made):
+    """A sector may begin within a frame's header, and hold anything before the header's second half."""
+    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("INSERT INTO deletions VALUES (1000, 1)")
+    log = made / "documents.sqlite-wal"
+    acknowledged = len(log.read_bytes())
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO deletions VALUES (?, 1)", [(key,) for key in range(2000, 4000)])
+    connection.execute("COMMIT")
+    assert len(log.read_bytes()) > acknowledged + 3 * 4120
+    killed = shutil.copytree(made, made.parent / "killed.nf")
+    connection.close()
+    with (killed / log.name).open("r+b") as file:
+        file.seek(acknowledged)
+        file.write(b"\x81litter!")  # the page, and the database's size: 0x74657221 pages
+    assert nf.check(killed).ok
+
+
 def test_repair_waits_for_nobody(made):
     flip(made / "documents.sqlite", 3)
     with nf.open(made.parent / "other.nf", encoder=Encoder()) as col:

@@ -51,11 +51,22 @@ def damage(file: Path) -> str:
         return ""
     end = int(np.flatnonzero(ours)[-1]) + 1
     whole = ours[:end] & _whole(frames[:end], heads[:end], order, told)
-    commits = np.flatnonzero(heads[:end, 1] != 0)
+    commits = np.flatnonzero(ours[:end] & _committing(heads[:end, 1].astype(np.int64), whole))
     bad = np.flatnonzero(~whole)
     if len(bad) and ((commits >= bad[0]) & (commits < end - 1)).any():
         return f"is damaged from its frame {int(bad[0]) + 1} of {end} on; what was committed in these is lost"
     return ""
+
+
+def _committing(sizes: NDArray[np.int64], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which frames end a transaction; `sizes` are those of the database after it, in pages, 0 for the others.
+
+    What a torn frame says may be litter. It is believed if it is near what a whole frame says.
+    """
+    known = sizes[whole & (sizes > 0)]
+    if not len(known):
+        return np.zeros(len(sizes), np.bool_)
+    return (sizes > 0) & (np.abs(sizes[:, np.newaxis] - known[[0, -1]]).min(axis=1) <= len(sizes))
 
 
 def _whole(frames: NDArray[np.uint8], heads: NDArray[Any], order: str, told: Words) -> NDArray[np.bool_]:
