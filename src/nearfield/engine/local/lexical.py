@@ -45,7 +45,7 @@ LAG = 20_000
 """Documents that may be missing from the index before a writer brings it up to date at once."""
 
 FAR_BEHIND = 200_000
-"""Documents that may be missing before a writer waits for the index; a search would otherwise have to wait for ever more."""
+"""Documents that may be missing before a writer waits for the index, as a search would have to."""
 
 PAUSE_SECONDS = 1.0
 """Between a writer's updates of fewer documents, so that adding many is not slowed."""
