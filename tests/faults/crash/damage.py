@@ -86,7 +86,7 @@ def _tables(content: bytes, workplace: Path) -> list[tuple[Any, ...]] | None:
                 return None
             schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
             names = [name.decode() for kind, name, _, _ in schema if kind == b"table"]
-            rows = [(*row, b" ".join(re.sub(rb"--.*", b"", sql or b"").split())) for *row, sql in schema]
+            rows = [(*row, b" ".join(re.sub(rb"--.*", b"", sql or b"").lower().split())) for *row, sql in schema]
             rows += connection.execute("SELECT * FROM pragma_user_version").fetchall()
             for name in sorted(names):
                 rows += connection.execute(f'SELECT * FROM "{name}"').fetchall()

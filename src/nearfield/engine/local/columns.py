@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.engine.local.database import select_in
+from nearfield.engine.local.database import rising, select_in
 from nearfield.engine.local.growing import extended
 from nearfield.engine.local.saved import Saved
 from nearfield.engine.local.state import State
@@ -184,7 +184,7 @@ def _read(field: str, next_key: int, connection: sqlite3.Connection) -> tuple[ND
         all_rows = connection.execute("SELECT key, metadata FROM documents WHERE key >= ? ORDER BY key", (next_key,))
         rows = ((key, _json_of(metadata, field)) for key, metadata in all_rows)
     keys, texts = [], []
-    for key, text in rows:
+    for key, text in rising(rows):
         keys.append(key)
         texts.append(text)
     return np.array(keys, np.int64), texts

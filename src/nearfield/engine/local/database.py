@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +20,7 @@ from nearfield.engine.protocol import Settings, Span, Stored
 from nearfield.errors import CorruptCollection, MissingDependency, NearfieldError
 
 Found = TypeVar("Found")
+Row = TypeVar("Row", bound=tuple[Any, ...])
 
 VARIABLES = 900
 """Values bound to one statement; SQLite's limit was 999 for long."""
@@ -298,6 +299,23 @@ def select_in(connection: sqlite3.Connection, statement: str, values: Sequence[A
         part = values[start : start + VARIABLES]
         # Fetched at once: a caller that stops leaves no cursor open behind a connection that is closed.
         yield from connection.execute(f"{statement} ({','.join('?' * len(part))})", part).fetchall()
+
+
+def rising(rows: Iterable[Row], last: int = 0) -> Iterator[Row]:
+    """Yield rows whose first value is a rising key; a table whose pages form a ring has no end otherwise.
+
+    Args:
+        rows: From a table of a collection.
+        last: The key before the first.
+
+    Raises:
+        sqlite3.DatabaseError: a key does not rise.
+    """
+    for row in rows:
+        if not last < row[0]:
+            raise sqlite3.DatabaseError(f"keys are out of order: {row[0]} comes after {last}")
+        last = row[0]
+        yield row
 
 
 def keys_of(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> dict[str, int]:

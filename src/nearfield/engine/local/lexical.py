@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.engine.local.database import Database, select_in, session_of
+from nearfield.engine.local.database import Database, rising, select_in, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.state import State
@@ -357,9 +357,8 @@ def _drifted(marker: Marker, recent: Selection) -> bool:
 
 
 def _texts(connection: sqlite3.Connection, first: int, end: int) -> Iterator[tuple[int, str]]:
-    return connection.execute(
-        "SELECT key, title || char(10) || text FROM texts WHERE key >= ? AND key < ? ORDER BY key", (first, end)
-    )
+    statement = "SELECT key, title || char(10) || text FROM texts WHERE key >= ? AND key < ? ORDER BY key"
+    return rising(connection.execute(statement, (first, end)))
 
 
 @contextmanager

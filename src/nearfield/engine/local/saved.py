@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.durable import read_json, sync_folder, write_json
-from nearfield.engine.local.database import session_of
+from nearfield.engine.local.database import rising, session_of
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection
 from nearfield.filters import MISSING, Value, look_up
@@ -152,7 +152,8 @@ def save(path: Path, state: State, connection: sqlite3.Connection, session: str)
     with stage("save columns"):
         columns = Fields(before, keys)
         first = before.next_key if before is not None else 1
-        columns.read(connection.execute("SELECT key, metadata FROM documents WHERE key >= ? ORDER BY key", (first,)))
+        rows = connection.execute("SELECT key, metadata FROM documents WHERE key >= ? ORDER BY key", (first,))
+        columns.read(rising(rows))
         arrays = {"keys": keys, "firsts": state.firsts[state.live], "counts": state.counts[state.live]}
         marker = _write(path, state, session, arrays, columns)
     with stage("swap columns"):

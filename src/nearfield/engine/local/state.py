@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
-from nearfield.engine.local.database import Counters, counters, read_settings, segments
+from nearfield.engine.local.database import Counters, counters, read_settings, rising, segments
 from nearfield.engine.local.growing import extended
 from nearfield.engine.local.segments import Folder
 from nearfield.index.exact import Rows
@@ -126,10 +126,9 @@ def _move(state: State, connection: sqlite3.Connection, blocks: Blocks) -> State
 
 
 def _add(state: State, now: Counters, connection: sqlite3.Connection, blocks: Blocks) -> State:
+    statement = "SELECT key, first_row, n_rows FROM documents WHERE key >= ? ORDER BY key"
     added = np.array(
-        connection.execute(
-            "SELECT key, first_row, n_rows FROM documents WHERE key >= ? ORDER BY key", (state.next_key,)
-        ).fetchall(),
+        list(rising(connection.execute(statement, (state.next_key,)))),
         dtype=np.int64,
     ).reshape(-1, 3)
     blocks.check_places(added[:, 1], added[:, 2])

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
+from nearfield.engine.local.database import rising
 from nearfield.engine.local.segments import HEADER_BYTES, Folder, Segment, check_header
 from nearfield.engine.protocol import Problem
 from nearfield.errors import CorruptCollection
@@ -84,14 +85,14 @@ def read_documents(connection: sqlite3.Connection, findings: Findings) -> Table:
     parts: list[Integers] = []
     last = 0
     while rows := connection.execute(_DOCUMENTS, (last, AT_ONCE)).fetchall():
-        last = rows[-1][0]
         placed = []
-        for row in rows:
+        for row in rising(rows, last):
             trouble = trouble_of(row)
             if trouble:
                 findings.texts[row[0]] = trouble
             if row[-1]:
                 placed.append((row[0], row[2], row[3], row[6]))
+        last = rows[-1][0]
         parts.append(np.array(placed, np.int64).reshape(-1, 4))
     columns = np.concatenate(parts).T if parts else np.empty((4, 0), np.int64)
     return Table(*(np.ascontiguousarray(column) for column in columns))

@@ -66,7 +66,8 @@ def _committing(sizes: NDArray[np.int64], whole: NDArray[np.bool_]) -> NDArray[n
     known = sizes[whole & (sizes > 0)]
     if not len(known):
         return np.zeros(len(sizes), np.bool_)
-    return (sizes > 0) & (np.abs(sizes[:, np.newaxis] - known[[0, -1]]).min(axis=1) <= len(sizes))
+    apart = np.abs(sizes[:, np.newaxis] - known[[0, -1]]).min(axis=1)
+    return np.asarray((sizes > 0) & (apart <= len(sizes)), np.bool_)
 
 
 def _whole(frames: NDArray[np.uint8], heads: NDArray[Any], order: str, told: Words) -> NDArray[np.bool_]:
