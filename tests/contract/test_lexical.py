@@ -16,6 +16,7 @@ from nearfield.documents import Document
 from nearfield.engine.local import LocalEngine
 from nearfield.engine.local import lexical as keeping
 from nearfield.engine.local.lexical import LexicalKeeper
+from nearfield.engine.local.sources import OneState
 from nearfield.engine.protocol import Record, Settings
 from nearfield.errors import CorruptCollection, NearfieldError
 from nearfield.lexical import bm25 as bm25_module
@@ -71,6 +72,11 @@ class Model:
     @property
     def folders(self):
         return IndexFolders(self.root / "lexical")
+
+    def step(self):
+        """Take one step of building the index anew, if it is rotten."""
+        with self.engine.view() as view:
+            return self.keeper._step_if_rotten(view._state)
 
     def call(self, method):
         with self.engine.view() as view:
@@ -306,7 +312,7 @@ def test_an_older_view_finds_what_it_had_after_all_that_came_later(model, source
             lambda: model.put({"e2": "w3", "f0": "w3 w3"}),
             lambda: model.put({f"g{i}": text_of(source) for i in range(60)}),  # indexed by the next search
             lambda: model.remove([f"d{i}" for i in range(1, 60)]),
-            lambda: [model.call("_step_if_rotten") for _ in range(9)],  # built anew, without those
+            lambda: [model.step() for _ in range(9)],  # built anew, without those
             lambda: model.call("compact"),
         ]
         for change in changes:
@@ -327,7 +333,7 @@ def test_an_older_view_does_not_take_the_index_back(model, source, small):
         model.call("settle")
         marker = model.folders.marker()
         assert marker.documents == 28
-        model.keeper._update(old._state, old._connection)
+        model.keeper._update(old._state, OneState(old._state, old._connection))
         assert model.folders.marker() == marker
 
 
@@ -408,8 +414,9 @@ def test_an_index_with_a_quarter_dead_is_built_anew_in_steps(model, source, smal
     first = model.folders.marker()
     monkeypatch.setattr(keeping, "PAUSE_SECONDS", 0.0)
     model.keeper._due = 0.0
+    model.engine._resting = True  # so that each write takes one step
     for expected in (50, 100):
-        model.put({f"new{expected}": "w3"})  # each write takes one step
+        model.put({f"new{expected}": "w3"})
         assert model.folders.building().documents == expected
         assert model.folders.marker() == first
         assert model.search("w3").keys() == plain("w3", model.texts).keys()
@@ -424,7 +431,7 @@ def test_an_index_with_a_quarter_dead_is_built_anew_in_steps(model, source, smal
 @pytest.mark.parametrize("change", ["none", "add", "delete", "replace"])
 def test_building_goes_on_in_another_process_after_a_kill(model, source, small, change):
     rotten(model, source)
-    model.call("_step_if_rotten")
+    model.step()
     building = model.folders.building()
     assert (building.documents, building.next_key) == (50, 111)
     shutil.copytree(model.root, model.root.parent / "killed.nf")
@@ -439,7 +446,7 @@ def test_building_goes_on_in_another_process_after_a_kill(model, source, small, 
     held = 50
     while again.folders.building().folder:
         assert again.folders.building().documents == held
-        again.call("_step_if_rotten")
+        again.step()
         held += 50
     assert held == 150 or (held == 200 and change == "add")
     dead = {"delete": 5, "replace": 1}.get(change, 0)
@@ -452,31 +459,30 @@ def test_building_goes_on_in_another_process_after_a_kill(model, source, small, 
 
 def test_building_that_was_begun_is_finished_even_if_the_share_of_the_dead_falls(model, source, small):
     rotten(model, source)
-    model.call("_step_if_rotten")
+    model.step()
     model.put({f"more{i}": text_of(source) for i in range(190)})
     model.search("w3")  # indexes them
     assert model.folders.building().folder
-    for _ in range(8):
-        model.call("settle")
+    model.engine.settle()
     assert sorted(path.name for path in (model.root / "lexical").iterdir()) == [*folder_names(model), "marker.json"]
     assert model.folders.marker().documents == 310
 
 
 def test_a_damaged_folder_that_is_being_built_is_begun_anew(model, source, small):
     rotten(model, source)
-    model.call("_step_if_rotten")
+    model.step()
     folder = model.root / "lexical" / model.folders.building().folder
     (folder / "meta.json").write_text("{}")
     model.reopen()
     for _ in range(4):
-        model.call("_step_if_rotten")
+        model.step()
     assert model.folders.marker().documents == 120
     assert model.search("w3") == near(plain("w3", model.texts))
 
 
 def test_compaction_builds_it_anew_at_once(model, source, small):
     rotten(model, source)
-    model.call("_step_if_rotten")
+    model.step()
     model.call("compact")
     assert model.folders.marker().documents == 120
     assert sorted(path.name for path in (model.root / "lexical").iterdir()) == [*folder_names(model), "marker.json"]
@@ -574,7 +580,7 @@ def test_documents_that_are_in_an_index_twice_are_found_out(model, source, small
     model.reopen()
     folders = model.folders
     marker = folders.marker()
-    folders.swap(folders.extend(marker, marker, [(7, "w1"), (8, "w2")]))
+    folders.swap(folders.extend(marker, [(7, "w1"), (8, "w2")], lambda: marker))
     assert [what for _, what in model.call("verify")] == ["2 documents are in it twice"]
 
 

@@ -21,7 +21,7 @@ TEXTS = [f"red fox number{i} and {'hen ' * (i % 5)}" for i in range(50)]
 
 def add(folders, texts, base=NONE):
     end = base.next_key + len(texts)
-    marker = folders.extend(base, Marker(generation=end, next_key=end), enumerate(texts, start=base.next_key))
+    marker = folders.extend(base, enumerate(texts, start=base.next_key), lambda: Marker(generation=end, next_key=end))
     folders.swap(marker)
     return marker
 
@@ -47,7 +47,7 @@ def folders(tmp_path):
 def test_an_update_leaves_the_folder_before_it_as_it_was(folders, tmp_path):
     before = folders.marker()
     shutil.copytree(folders.root / before.folder, tmp_path / "copy")
-    after = folders.extend(before, Marker(generation=99, next_key=52), [(51, "red cat")])
+    after = folders.extend(before, [(51, "red cat")], lambda: Marker(generation=99, next_key=52))
     assert content(folders.root / before.folder) == content(tmp_path / "copy")
     assert (folders.marker(), after.folder, after.documents) == (before, "000002", 51)
     folders.swap(after)
@@ -83,14 +83,14 @@ def test_an_update_that_fails_leaves_no_trace(folders):
 
     before = folders.marker()
     with pytest.raises(OSError, match="No space"):
-        folders.extend(before, Marker(next_key=52), failing())
+        folders.extend(before, failing(), lambda: Marker(next_key=52))
     assert sorted(path.name for path in folders.root.iterdir()) == [before.folder, "marker.json"]
     assert found(folders.open(before)).keys() == set(range(1, 51))
 
 
 def test_what_a_killed_update_leaves_is_passed_over_and_removed(folders):
     before = folders.marker()
-    folders.extend(before, Marker(next_key=52), [(51, "red cat")])  # killed before the marker was replaced
+    folders.extend(before, [(51, "red cat")], lambda: Marker(next_key=52))  # killed before the marker was replaced
     (folders.root / "marker.new").write_text("{")
     again = IndexFolders(folders.root)
     assert found(again.open(again.marker())).keys() == set(range(1, 51))
@@ -187,7 +187,7 @@ def test_any_damage_to_any_file_is_an_error_that_names_the_file(folders, tmp_pat
             assert str(file) in str(error.value), what
             assert [damaged for damaged, _ in again.damage(marker)] == [name], what
             with pytest.raises(CorruptCollection):  # nor may an update carry it on
-                again.extend(marker, Marker(next_key=99), [])
+                again.extend(marker, [], lambda: Marker(next_key=99))
             file.unlink(missing_ok=True)
             shutil.copyfile(whole / marker.folder / name, file)
     assert IndexFolders(folders.root).open(marker).keys().tolist() == list(range(1, 51))

@@ -58,7 +58,7 @@ def in_memory(texts, first=1):
 def in_index(root, texts, base=NONE):
     folders = IndexFolders(root)
     end = base.next_key + len(texts)
-    marker = folders.extend(base, Marker(next_key=end), list(enumerate(texts, start=base.next_key)))
+    marker = folders.extend(base, list(enumerate(texts, start=base.next_key)), lambda: Marker(next_key=end))
     folders.swap(marker)
     return folders.open(marker)
 

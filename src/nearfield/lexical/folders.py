@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,13 +162,13 @@ class IndexFolders:
             except FileNotFoundError:
                 yield name, "is missing"
 
-    def extend(self, base: Marker, after: Marker, documents: Iterable[tuple[int, str]]) -> Marker:
+    def extend(self, base: Marker, documents: Iterable[tuple[int, str]], after: Callable[[], Marker]) -> Marker:
         """Make a folder with the documents of another and more, and return its marker, which nothing names yet.
 
         Args:
             base: Of the folder that is extended; `NONE` for an empty one.
-            after: Gives generation, next_key and session.
             documents: Key and text of those to add.
+            after: Gives generation, next_key and session, when the documents have been read.
 
         Raises:
             CorruptCollection: a file of the base is not what was written.
@@ -186,7 +186,7 @@ class IndexFolders:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return replace(after, folder=folder.name, documents=base.documents + added, average=average, files=files)
+        return replace(after(), folder=folder.name, documents=base.documents + added, average=average, files=files)
 
     def _checksums(self, folder: Path, base: Marker) -> dict[str, tuple[int, int]]:
         files = {}

@@ -124,6 +124,17 @@ def remove_dropped(connection: sqlite3.Connection, folder: Folder) -> None:
                     file.unlink()
 
 
+def generation_before(connection: sqlite3.Connection, rows: int) -> int:
+    """Return the newest generation after which at most so many deletions, and so many moves, are on record."""
+    newest = 0
+    for table in ("deletions", "moves"):
+        row = connection.execute(
+            f"SELECT generation FROM {table} ORDER BY generation DESC LIMIT 1 OFFSET ?", (rows,)
+        ).fetchone()
+        newest = max(newest, row[0] if row else 0)
+    return newest
+
+
 def trim(connection: sqlite3.Connection, generation: int) -> None:
     """Forget deletions, moves and sessions up to a generation; a state older than it begins again from the tables."""
     connection.execute("DELETE FROM deletions WHERE generation <= ?", (generation,))

@@ -31,9 +31,9 @@ class Follower:
         if self._thread is None:
             self._work()
 
-    def wait(self) -> None:
-        """Return when the work that was begun is done."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Return when the work that was begun is done, or, if that is given, after so many seconds."""
         with self._lock:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(seconds)

@@ -13,15 +13,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.engine.local.database import Database, rising, select_in, session_of
+from nearfield.engine.local.database import Database, select_in, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
+from nearfield.engine.local.sources import OneState, Portions, Source
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection, Locked, NearfieldError
 from nearfield.lexical.bm25 import BM25, Held
@@ -70,7 +70,6 @@ class LexicalKeeper:
         self._tail = Tail()
         self._last: tuple[int, Marker, BM25] | None = None
         self._due = time.monotonic() + PAUSE_SECONDS
-        self._stepped_at: int | None = None
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -88,7 +87,7 @@ class LexicalKeeper:
                 with self._locked(WAIT_SECONDS):
                     found = self._searching(state, connection)
                     if found is None:
-                        self._update(state, connection)
+                        self._update(state, OneState(state, connection))
             return found or self._searching_all(state, connection)
 
     def _searching(self, state: State, connection: sqlite3.Connection) -> BM25 | None:
@@ -174,8 +173,7 @@ class LexicalKeeper:
         Raises:
             CorruptCollection: the index is damaged.
         """
-        rebuilding = self._stepped_at is not None and state.next_key - self._stepped_at > STEP // 5
-        return self._missing(state) > LAG or rebuilding or time.monotonic() >= self._due
+        return self._missing(state) > LAG or time.monotonic() >= self._due
 
     def is_far_behind(self, state: State) -> bool:
         """Return whether a writer should wait for the index."""
@@ -184,8 +182,8 @@ class LexicalKeeper:
     def _missing(self, state: State) -> int:
         return state.next_key - self._folders.marker().next_key
 
-    def follow(self, state: State, connection: sqlite3.Connection) -> None:
-        """Do a bounded part of what the index needs.
+    def follow(self, state: State) -> bool:
+        """Do a part of what the index needs, and return whether it needs more; no transaction is open for long.
 
         Raises:
             CorruptCollection: the index is damaged.
@@ -193,15 +191,18 @@ class LexicalKeeper:
         """
         try:
             with _told_failures(), suppress(Locked), self._locked(0.0):  # whoever holds it is at the same work
-                self._step_if_rotten(state, connection)
-                marker = self._held(state, connection)
-                if self._is_much(marker, state, connection):
-                    self._update(state, connection)
+                unfinished = self._step_if_rotten(state)
+                with self._database.reading() as connection:
+                    behind = self._is_much(self._held(state, connection), state, connection)
+                if behind:
+                    self._update(state, Portions(self._database))
+                return unfinished
         finally:
             self._due = time.monotonic() + PAUSE_SECONDS
+        return False
 
     def settle(self, state: State, connection: sqlite3.Connection) -> None:
-        """Bring the index up to date; who has written calls this before it closes.
+        """Bring the index up to date; who has written does so before it closes.
 
         Raises:
             Locked: another process is updating the index, and did not finish within a minute.
@@ -209,63 +210,60 @@ class LexicalKeeper:
             NearfieldError: its folder can't be written.
         """
         with _told_failures(), self._locked(WAIT_SECONDS):
-            self._step_if_rotten(state, connection)
             marker = self._held(state, connection)
             if marker.next_key < state.next_key or (state.count <= TAIL and _dead(marker, state)):
-                self._update(state, connection)
+                self._update(state, OneState(state, connection))
 
     def compact(self, state: State, connection: sqlite3.Connection) -> None:
         """Bring the index up to date, without the documents that were deleted; raises what `settle` raises."""
         with _told_failures(), self._locked(WAIT_SECONDS):
             marker = self._held(state, connection)
             if marker.next_key < state.next_key or _dead(marker, state):
-                self._build(state, connection)
+                self._build(state, OneState(state, connection))
 
     def rebuild(self, state: State, connection: sqlite3.Connection) -> None:
         """Build the index anew, whatever is there, damaged or not; raises what `settle` raises."""
         with _told_failures(), self._locked(WAIT_SECONDS):
-            self._build(state, connection)
+            self._build(state, OneState(state, connection))
 
-    def _build(self, state: State, connection: sqlite3.Connection) -> None:
-        after = self._after(state, connection)
-        self._folders.publish(self._folders.extend(NONE, after, _texts(connection, 1, state.next_key)))
-        self._stepped_at = None
+    def _build(self, state: State, source: Source) -> None:
+        self._folders.publish(self._extended(NONE, state.next_key, source))
 
-    def _update(self, state: State, connection: sqlite3.Connection) -> None:
-        marker = self._held(state, connection)
+    def _update(self, state: State, source: Source) -> None:
+        with source.connection() as connection:
+            marker = self._held(state, connection)
         if marker.generation > state.generation:
             return  # a later state has been indexed meanwhile
         if not marker.folder or (state.count <= TAIL and _dead(marker, state)):
-            self._build(state, connection)
+            self._build(state, source)
         elif marker.next_key < state.next_key:
-            texts = _texts(connection, marker.next_key, state.next_key)
-            self._folders.swap(self._folders.extend(marker, self._after(state, connection), texts))
+            self._folders.swap(self._extended(marker, state.next_key, source))
 
-    def _step_if_rotten(self, state: State, connection: sqlite3.Connection) -> None:
-        """Take the next step of building the index anew, if too much of it is dead, or that was begun."""
-        marker = self._held(state, connection)
-        dead = _dead(marker, state)
-        building = self._known(self._folders.building(), state, connection)
-        if not building.folder and (dead < DEAD_LEAST or dead <= DEAD_SHARE * marker.documents):
-            self._stepped_at = None
-            return
-        row = connection.execute(
-            "SELECT key FROM documents WHERE key >= ? ORDER BY key LIMIT 1 OFFSET ?", (building.next_key, STEP)
-        ).fetchone()
-        after = self._after(state, connection)
-        after = replace(after, next_key=row[0]) if row else after
-        built = self._folders.extend(building, after, _texts(connection, building.next_key, after.next_key))
+    def _extended(self, base: Marker, next_key: int, source: Source) -> Marker:
+        """Return the marker of an index that has the documents of another, and those up to a key."""
+        return self._folders.extend(base, source.texts(base.next_key, next_key), lambda: source.after(next_key))
+
+    def _step_if_rotten(self, state: State) -> bool:
+        """Take the next step of building the index anew, if too much of it is dead, or that was begun.
+
+        Return whether it is not the last.
+        """
+        with self._database.reading() as connection:
+            marker = self._held(state, connection)
+            dead = _dead(marker, state)
+            building = self._known(self._folders.building(), state, connection)
+            if not building.folder and (dead < DEAD_LEAST or dead <= DEAD_SHARE * marker.documents):
+                return False
+            row = connection.execute(
+                "SELECT key FROM documents WHERE key >= ? ORDER BY key LIMIT 1 OFFSET ?", (building.next_key, STEP)
+            ).fetchone()
+        next_key = row[0] if row else state.next_key
+        built = self._extended(building, next_key, Portions(self._database))
         if row:
             self._folders.keep_building(built)
-            self._stepped_at = state.next_key
         else:
             self._folders.publish(built)
-            self._stepped_at = None
-
-    @staticmethod
-    def _after(state: State, connection: sqlite3.Connection) -> Marker:
-        session = session_of(connection, state.generation)
-        return Marker(generation=state.generation, next_key=state.next_key, session=session)
+        return row is not None
 
     def _is_much(self, marker: Marker, state: State, connection: sqlite3.Connection) -> bool:
         """Whether documents are missing that it would take a search long to analyse."""
@@ -354,11 +352,6 @@ def _drifted(marker: Marker, recent: Selection) -> bool:
     tokens = marker.average * marker.documents
     mean = (tokens + recent.tokens) / max(marker.documents + recent.count, 1)
     return marker.documents > 0 and abs(mean - marker.average) > DRIFT * marker.average
-
-
-def _texts(connection: sqlite3.Connection, first: int, end: int) -> Iterator[tuple[int, str]]:
-    statement = "SELECT key, title || char(10) || text FROM texts WHERE key >= ? AND key < ? ORDER BY key"
-    return rising(connection.execute(statement, (first, end)))
 
 
 @contextmanager

@@ -30,6 +30,9 @@ from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
 from nearfield.stages import stage
 
+CLOSING_SECONDS = 5.0
+"""How long a writer may go on, before it closes, giving back the space of what was deleted."""
+
 CREATION_SECONDS = 10.0
 """How long to wait for another process that is making the same collection."""
 
@@ -81,6 +84,7 @@ class LocalEngine:
         self._writing = threading.RLock()
         self._session = uuid.uuid4().hex
         self._has_written = False
+        self._resting = False  # the follower ends after its step
         self._lexical = LexicalKeeper(self._layout, self._database)
         self._states = States(self._layout, self._folder)
         self._follower = Follower(self._follow)
@@ -89,12 +93,15 @@ class LocalEngine:
     def before_fork(self, deadline: float) -> None:
         """Close the connections, so that the child inherits none; waits for other threads to read and write."""
         self._held_for_fork = self._writing.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        self._resting = True
+        self._follower.wait(max(0.0, deadline - time.monotonic()))
         self._database.before_fork(deadline, nobody_writes=self._held_for_fork)
 
     def after_fork(self, *, in_child: bool) -> None:
         """Begin anew in the child: with connections, locks and a session of its own."""
         if not in_child:
             self._database.after_fork()
+            self._resting = self._closed
             if self._held_for_fork:
                 self._held_for_fork = False
                 self._writing.release()
@@ -215,8 +222,14 @@ class LocalEngine:
 
     def _follow(self) -> None:
         """Let the BM25 index follow the documents; what fails here fails again, and is told, at a lexical search."""
-        with suppress(NearfieldError), self._told_failures(), self._database.reading() as connection:
-            self._lexical.follow(self._states.read(connection)[0], connection)
+        with suppress(NearfieldError), self._told_failures():
+            while self._lexical_step() and not self._resting:
+                pass
+
+    def _lexical_step(self) -> bool:
+        with self._database.reading() as connection:
+            state, _ = self._states.read(connection)
+        return self._lexical.follow(state)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -281,7 +294,7 @@ class LocalEngine:
         )
 
     def settle(self) -> None:
-        """Bring the derived parts up to date: the BM25 index, and the saved columns.
+        """Bring the derived parts up to date: the BM25 index, and the saved columns; give back space for a while.
 
         Raises:
             Locked: another process is writing.
@@ -291,12 +304,16 @@ class LocalEngine:
             self._writer_lock.acquire()
             with self._database.reading() as connection:
                 self._lexical.settle(self._states.read(connection)[0], connection)
-            self._upkeep.before_close()
+            deadline = time.monotonic() + CLOSING_SECONDS
+            self._upkeep.before_close(deadline)
+            while self._lexical_step() and time.monotonic() < deadline:
+                pass
 
     def close(self) -> None:
         """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
+        self._resting = True
         try:
             self._follower.wait()
             # What fails here fails again, and is told, at the next lexical search.

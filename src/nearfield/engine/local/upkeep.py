@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -22,6 +23,9 @@ Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 KEPT_GENERATIONS = 1000
 """Newest generations whose deletions and moves stay on record, for processes that read now and then."""
 
+KEPT_HISTORY = 20_000
+"""Newest deletions, and newest moves, of which no more stay on record."""
+
 LEAST_UNSAVED = 1000
 """Documents that are read from the tables as quickly as from a file."""
 
@@ -29,9 +33,6 @@ UNSAVED_SHARE = 0.5
 """Changes since the columns were saved, as a share of the documents, while a process writes."""
 
 UNSAVED_AT_CLOSE = 0.05
-
-STEPS_AT_CLOSE = 16
-"""Steps of compaction before closing, at most; a second or two, when much was replaced."""
 
 
 class Upkeep:
@@ -67,19 +68,18 @@ class Upkeep:
                 damaged = damaged or error
         self._compacting = False
         self._save_if_due(0.0)
-        self._trim(kept=0)
+        self._trim(0, 0)
         connection = self._database.writer()
         compaction.cut_pages(connection, compaction.free_pages(connection)[0])
         compaction.empty_log(connection)
         if damaged is not None:
             raise damaged
 
-    def before_close(self) -> None:
-        """Do what makes the next opening quick, and some steps of what makes the collection small."""
+    def before_close(self, deadline: float) -> None:
+        """Do what makes the next opening quick; until a time of `time.monotonic`, what makes the collection small."""
         self._compacting = True  # so that it goes on where it would not begin
-        for _ in range(STEPS_AT_CLOSE):
-            if not self._compact_if_due():
-                break
+        while self._compact_if_due() and time.monotonic() < deadline:
+            pass
         self._save_if_due(UNSAVED_AT_CLOSE)
 
     def _compact_if_due(self) -> bool:
@@ -92,7 +92,7 @@ class Upkeep:
             return self._step()
         if self._compacting:
             self._save_if_due(UNSAVED_SHARE)
-            self._trim(kept=KEPT_GENERATIONS)
+            self._trim(KEPT_GENERATIONS, KEPT_HISTORY)
         self._compacting = False
         return self._cut_if_due()
 
@@ -119,11 +119,13 @@ class Upkeep:
             compaction.remove_dropped(self._database.writer(), self._folder)
         return True
 
-    def _trim(self, kept: int) -> None:
+    def _trim(self, generations: int, rows: int) -> None:
+        """Forget deletions and moves, except the newest, and those since the columns were saved."""
         with self._transaction() as connection:
             now = counters(connection)
             marker = saved.marker_of(self._layout.columns)
-            until = min(now.generation - kept, marker.generation if marker else now.generation)
+            until = max(now.generation - generations, compaction.generation_before(connection, rows))
+            until = min(until, marker.generation if marker else now.generation)
             if until > now.history:
                 compaction.trim(connection, until)
 
