@@ -15,6 +15,9 @@ Ids = list[int]
 _FEW = 4
 """So many texts are tokenised one by one: waking the tokenizer's threads takes longer."""
 
+_WIDTHS = 8
+"""A single text's width is a multiple of it: the runtime makes code for each width that it meets, and keeps it."""
+
 
 class Tokens:
     """The tokenizer of a model; ids hold no special tokens and are not truncated, unless said."""
@@ -62,15 +65,16 @@ class Tokens:
         return [len(one) for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def matrix(self, ids: Sequence[Ids], max_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return padded ids, int64 `(n, longest)`, and lengths, int64 `(n,)`, special tokens included and counted.
+        """Return padded ids, int64 `(n, width)`, and lengths, int64 `(n,)`, special tokens included and counted.
 
         Texts beyond `max_length` tokens are truncated to it. What pads is masked, so any id does.
         """
         room = max_length - self.special
         rows = [[*self._before, *one[:room], *self._after] for one in ids]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        longest = int(lengths.max())
-        matrix = np.array([row + [0] * (longest - len(row)) for row in rows], dtype=np.int64)
+        step = _WIDTHS if len(rows) == 1 else 1
+        width = min(-(-int(lengths.max()) // step) * step, max_length)
+        matrix = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int64)
         return matrix, lengths
 
     def at_most(self, text: str) -> int | None:

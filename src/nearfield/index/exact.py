@@ -28,6 +28,9 @@ SCORES_AT_ONCE = 16_000_000
 GATHER_BELOW = 0.15
 """Share of the rows below which copying the allowed rows costs less than comparing all of them."""
 
+GATHERED_AT_ONCE = 1024
+"""Rows that are copied together: of 384 dimensions they stay in the processor's cache."""
+
 FEW_QUERIES = 3
 """Measured on 100,000 vectors of 384 dimensions: a product takes BLAS 24 ms for two queries or for eight."""
 
@@ -100,23 +103,34 @@ def best_documents(
     documents = np.flatnonzero(allowed)
     if not len(documents) or not len(queries):
         return [(documents, np.empty(0)) for _ in queries]
-    count = int(rows.counts[documents].sum())
-    wanted = rows.of(documents)
-    gathered = rows.gather(wanted) if count < GATHER_BELOW * rows.total else None
-    in_order = count == rows.end and bool((wanted[1:] > wanted[:-1]).all())
-    at_once = max(1, SCORES_AT_ONCE // (rows.end if gathered is None else count))
+    # Arrays of all documents are megabytes; those that are there need no copy.
+    counts = rows.counts if len(documents) == len(rows.counts) else rows.counts[documents]
+    count = int(counts.sum())
+    wanted = rows.firsts if count == len(rows.counts) == len(documents) else rows.of(documents)
+    narrow = count < GATHER_BELOW * rows.total
+    at_once = max(1, SCORES_AT_ONCE // (count if narrow else rows.end))
     found = []
     for start in range(0, len(queries), at_once):
         chunk = queries[start : start + at_once]
-        if gathered is None:
-            scores = _scan(rows, chunk)
-            scores = scores if in_order else scores[:, wanted]
-        else:
-            scores = np.empty((len(chunk), len(gathered)), np.float32)
-            _multiply(chunk, gathered, scores)
-        by_document = _highest(scores, rows.counts[documents])
+        by_document = _highest(_scan_some(rows, chunk, wanted) if narrow else _scan_all(rows, chunk, wanted), counts)
         found += [_refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]
     return found
+
+
+def _scan_some(rows: Rows, queries: Vectors, wanted: NDArray[np.int64]) -> Vectors:
+    """Return the cosine of each query with some rows; of no others."""
+    scores = np.empty((len(queries), len(wanted)), np.float32)
+    for start in range(0, len(wanted), GATHERED_AT_ONCE):
+        some = slice(start, start + GATHERED_AT_ONCE)
+        _multiply(queries, rows.gather(wanted[some]), scores[:, some])
+    return scores
+
+
+def _scan_all(rows: Rows, queries: Vectors, wanted: NDArray[np.int64]) -> Vectors:
+    """Return the cosine of each query with some rows, which are so many that all are compared."""
+    scores = _scan(rows, queries)
+    in_order = len(wanted) == rows.end and bool((wanted[1:] > wanted[:-1]).all())
+    return scores if in_order else scores[:, wanted]
 
 
 def _scan(rows: Rows, queries: Vectors) -> Vectors:
