@@ -164,12 +164,12 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
-            ("config.json", {"model_type": "mpnet"}, "has model_type 'bert'.* asks for 'mpnet'"),
+            ("config.json", {"model_type": "t5"}, "has model_type .*'bert'.*'mpnet'.* asks for 't5'"),
             ("config.json", {"hidden_act": "swish"}, "hidden_act.*'swish'"),
             ("config.json", {"position_embedding_type": "relative_key"}, "position_embedding_type.*'relative_key'"),
             ("config.json", {"is_decoder": True}, "is_decoder"),
-            ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling_mode.*weightedmean"),
-            ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "one pooling_mode.*'mean', 'max'"),
+            ("1_Pooling/config.json", {"pooling_mode": "median"}, "pooling_mode.*median"),
+            ("1_Pooling/config.json", {"pooling_mode": ["mean", "min"]}, "pooling_mode.*'mean', 'min'"),
             ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt"),
         ],
     )
@@ -183,9 +183,9 @@ class TestFolders:
 
     def test_an_unknown_module(self, folder: Path) -> None:
         listed = json.loads((folder / "modules.json").read_text())
-        listed.insert(2, {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+        listed.insert(2, {"idx": 2, "name": "2", "path": "2_LSTM", "type": "sentence_transformers.models.LSTM"})
         (folder / "modules.json").write_text(json.dumps(listed))
-        with pytest.raises(MissingDependency, match="Dense"):
+        with pytest.raises(MissingDependency, match="LSTM"):
             load_encoder(folder)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The built-in encoder: models of the BERT family, without PyTorch."""
+"""The built-in encoder: models of BERT's, RoBERTa's, MPNet's and DistilBERT's families, without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.encode.graph import build_graph
+from nearfield.encode.head import HeadWeights
 from nearfield.encode.protocol import Vectors
 from nearfield.encode.runtime import PRECISIONS, Batch, Runner, choose_precision
 from nearfield.encode.safetensors import Weights
@@ -29,7 +30,7 @@ FEW_TOKENS = 2048
 
 
 class BertEncoder:
-    """An `Encoder` that runs a BERT model's folder with OpenVINO on the processor.
+    """An `Encoder` that runs the folder of a model of the BERT family with OpenVINO on the processor.
 
     The folder holds config.json, model.safetensors and tokenizer.json, and the files in which sentence-transformers
     keeps pooling, normalisation, prompts and the token limit. Vectors agree with those of sentence-transformers:
@@ -40,7 +41,13 @@ class BertEncoder:
     """
 
     def __init__(
-        self, folder: Path, *, name: str | None = None, precision: str = "auto", sha256: str | None = None
+        self,
+        folder: Path,
+        *,
+        name: str | None = None,
+        precision: str = "auto",
+        truncate_dim: int | None = None,
+        sha256: str | None = None,
     ) -> None:
         """Read a model's folder.
 
@@ -48,6 +55,8 @@ class BertEncoder:
             folder: The model's files.
             name: What to call it; the folder if not given.
             precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it.
+            truncate_dim: Cut vectors to this length, for models trained so (Matryoshka: Kusupati et al. 2022). They
+                are not normalised again, as sentence-transformers doesn't. What the folder names, if not given.
             sha256: What model.safetensors must have as its SHA-256; not compared if not given.
 
         Raises:
@@ -60,8 +69,9 @@ class BertEncoder:
         self._name = name or str(folder)
         self._precision = precision
         self._sha256 = sha256
-        self._settings = read_settings(self._folder)
+        self._settings = read_settings(self._folder, truncate_dim=truncate_dim)
         self._weights = Weights(self._folder / "model.safetensors")
+        self._head = HeadWeights(self._folder, self._settings.head)
         self._lock = threading.RLock()
 
     @property
@@ -72,7 +82,7 @@ class BertEncoder:
     @property
     def dimension(self) -> int:
         """Length of every vector."""
-        return self._settings.bert.hidden
+        return self._settings.dimension
 
     @cached_property
     def max_tokens(self) -> int:
@@ -88,19 +98,13 @@ class BertEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over weights, tokenizer, shape, pooling, normalisation, prompts and token limit, in hexadecimal."""
-        settings = self._settings
         parts = {
             "weights": self._checked_digest(),
             "tokenizer": hashlib.sha256((self._folder / "tokenizer.json").read_bytes()).hexdigest(),
-            "heads": settings.bert.heads,
-            "activation": settings.bert.activation,
-            "epsilon": settings.bert.epsilon,
-            "max_length": settings.max_length,
-            "lower_case": settings.lower_case,
-            "pooling": settings.pooling,
-            "normalise": settings.normalise,
-            "prompts": [settings.document_prompt, settings.query_prompt],
+            **self._settings.identity(),
         }
+        if digests := self._head.digests:
+            parts["dense"] = digests
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -178,7 +182,7 @@ class BertEncoder:
         return self._compile("THROUGHPUT")
 
     def _compile(self, hint: str) -> Runner:
-        graph = build_graph(self._settings, self._weights.tensors, self._tokens.size)
+        graph = build_graph(self._settings, self._weights.tensors | self._head.tensors, self._tokens.size)
         return Runner(graph, self.precision, hint)
 
     def _checked_digest(self) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nearfield.errors import InvalidInput, MissingDependency
+from nearfield.encode.families import Shape, read_shape
+from nearfield.encode.files import read_json, read_object, unsupported
+from nearfield.encode.head import Normalise, Step, dense_steps, read_dense
+from nearfield.errors import InvalidInput
 
-ACTIVATIONS = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": "relu"}
-POOLINGS = ("mean", "cls", "max", "lasttoken")
+POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean")
+_OWN = "config_sentence_transformers.json"
+_SHARDED = "model.safetensors.index.json"
+_NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+# In the order in which their vectors are put together.
 _LEGACY_POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -19,165 +24,196 @@ _LEGACY_POOLINGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-
-
-@dataclass(frozen=True)
-class BertShape:
-    """The sizes and choices in config.json that the graph is built from."""
-
-    hidden: int
-    layers: int
-    heads: int
-    positions: int
-    activation: str
-    epsilon: float
+# sentence-transformers has called it by the architecture, too.
+_ARCHITECTURES = ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
+_LIMITS = tuple(f"sentence_{name}_config.json" for name in _ARCHITECTURES)
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """Everything about a model but its weights and its vocabulary."""
 
-    bert: BertShape
+    shape: Shape
     max_length: int
     lower_case: bool = False
-    pooling: str = "mean"
-    normalise: bool = False
+    poolings: tuple[str, ...] = ("mean",)
+    head: tuple[Step, ...] = ()
+    truncate_dim: int | None = None
     query_prompt: str = ""
     document_prompt: str = ""
     folder: Path = field(default=Path(), compare=False)
 
+    @property
+    def dimension(self) -> int:
+        """Length of the model's vectors."""
+        return self.full_dimension if self.truncate_dim is None else self.truncate_dim
 
-def read_settings(folder: Path) -> ModelSettings:
+    @property
+    def full_dimension(self) -> int:
+        """Length of the vectors before they are cut."""
+        dense = dense_steps(self.head)
+        return dense[-1].out if dense else self.shape.hidden * len(self.poolings)
+
+    def identity(self) -> dict[str, object]:
+        """Return what the settings add to the fingerprint; what a model doesn't use is left out.
+
+        So a setting that a later version can read changes no fingerprint of a model without it.
+        """
+        identity: dict[str, object] = {
+            "heads": self.shape.heads,
+            "activation": self.shape.activation,
+            "epsilon": self.shape.epsilon,
+            "max_length": self.max_length,
+            "lower_case": self.lower_case,
+            "pooling": self.poolings[0] if len(self.poolings) == 1 else list(self.poolings),
+            "normalise": self.head == (Normalise(),),
+            "prompts": [self.document_prompt, self.query_prompt],
+        }
+        more = {
+            "model_type": self.shape.model_type if self.shape.model_type != "bert" else None,
+            "padding": self.shape.padding or None,
+            "head": [repr(step) for step in self.head] if dense_steps(self.head) else None,
+            "truncate_dim": self.truncate_dim,
+        }
+        return identity | {name: value for name, value in more.items() if value is not None}
+
+
+def read_settings(folder: Path, *, truncate_dim: int | None = None) -> ModelSettings:
     """Return the settings of the model in a folder.
 
+    `truncate_dim` is the length to which vectors are cut; if None, the one that the folder names, if it names one.
+
     Raises:
-        InvalidInput: a file is missing or can't be read; names it.
+        InvalidInput: a file is missing or can't be read, or the vectors can't be cut to that length; names it.
         MissingDependency: the built-in runtime doesn't have this architecture, pooling or module, and
             sentence-transformers may; names it.
     """
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    config = _config(folder)
+    shape = read_shape(config, folder / "config.json")
+    modules = _modules(folder)
+    prompts = read_prompts(folder)
+    poolings: tuple[str, ...] = ("mean",)
+    if modules:
+        poolings = _poolings(folder / modules[1][1] / "config.json", shape, any(prompts))
+    head = _head(folder, modules, shape.hidden * len(poolings))
+    limits = _limits(folder)
+    settings = ModelSettings(
+        shape,
+        max_length=_max_length(folder, limits, shape),
+        lower_case=bool(limits.get("do_lower_case", False)),
+        poolings=poolings,
+        head=head,
+        query_prompt=prompts[0],
+        document_prompt=prompts[1],
+        folder=folder,
+    )
+    return replace(settings, truncate_dim=read_truncate_dim(folder, truncate_dim, settings.full_dimension))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if (folder / _SHARDED).is_file():
+        raise unsupported("a model's weights in", "several files", "one model.safetensors", folder / _SHARDED)
+    for name in _NEEDED:
         if not (folder / name).is_file():
             raise InvalidInput(
                 f"{folder} has no {name}, which an encoder's folder must have; the built-in runtime reads config.json, "
                 "model.safetensors and tokenizer.json: fetch the missing file, or name another model"
             )
-    config = _read_json(folder / "config.json")
-    bert = _bert_shape(config, folder / "config.json")
-    modules = _modules(folder)
-    prompts = _prompts(folder)
-    limits = _read_json(folder / "sentence_bert_config.json", missing_is_empty=True)
-    pooling = "mean"
-    if "Pooling" in modules:
-        pooling = _pooling(folder / modules["Pooling"] / "config.json", bert, any(prompts))
-    return ModelSettings(
-        bert,
-        max_length=_max_length(folder, limits, bert),
-        lower_case=bool(limits.get("do_lower_case", False)),
-        pooling=pooling,
-        normalise="Normalize" in modules,
-        query_prompt=prompts[0],
-        document_prompt=prompts[1],
-        folder=folder,
-    )
+    return read_object(folder / "config.json")
 
 
-def _read_json(path: Path, *, missing_is_empty: bool = False) -> dict[str, Any]:
-    value = _load(path, {} if missing_is_empty else None)
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{path} must hold a JSON object, and has {type(value).__name__}; fetch it again")
-    return value
-
-
-def _load(path: Path, default: object) -> object:
-    if default is not None and not path.exists():
-        return default
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} can't be read as JSON: {error}; fetch it again") from None
-
-
-def unsupported(what: str, given: object, known: object, path: Path) -> MissingDependency:
-    """Return the error for a model that only sentence-transformers can run."""
-    return MissingDependency(
-        f"the built-in runtime has {what} {known}, and {path} asks for {given!r}; install the extra "
-        "nearfield[sentence-transformers], and pass encoder=nearfield.encode.sentence_transformers."
-        "SentenceTransformersEncoder(folder)"
-    )
-
-
-def _bert_shape(config: dict[str, Any], path: Path) -> BertShape:
-    if config.get("model_type") != "bert":
-        raise unsupported("model_type", config.get("model_type"), "'bert'", path)
-    activation = config.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise unsupported("hidden_act", activation, tuple(ACTIVATIONS), path)
-    position = config.get("position_embedding_type", "absolute")
-    if position != "absolute":
-        raise unsupported("position_embedding_type", position, "'absolute'", path)
-    if config.get("is_decoder", False):
-        raise unsupported("is_decoder", True, False, path)
-    sizes = {}
-    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
-        size = config.get(key)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InvalidInput(f"{path} must have {key!r} as an int of at least 1, and has {size!r}; fetch it again")
-        sizes[key] = size
-    hidden, layers, heads, positions = sizes.values()
-    if hidden % heads:
-        raise InvalidInput(f"{path}: hidden_size {hidden} must be a multiple of num_attention_heads {heads}")
-    return BertShape(hidden, layers, heads, positions, activation, float(config.get("layer_norm_eps", 1e-12)))
-
-
-def _modules(folder: Path) -> dict[str, str]:
-    """Return the folder of each module by its class; without modules.json, the model has mean pooling alone."""
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """Return class and folder of each module; without modules.json, the model has mean pooling alone."""
     path = folder / "modules.json"
-    listed = _load(path, [])
-    if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
-        raise InvalidInput(f"{path} must hold a JSON list of objects; fetch it again")
-    modules = {str(module.get("type", "")).rpartition(".")[2]: str(module.get("path", "")) for module in listed}
-    known = (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-    if listed and list(modules) not in known[1:]:
-        raise unsupported("the modules", list(modules), " and ".join(map(str, known[1:])), path)
-    if modules.get("Transformer"):
-        raise unsupported("its Transformer module in the folder", modules["Transformer"], "itself", path)
+    modules = read_modules(path)
+    kinds = [kind for kind, _ in modules]
+    if modules and (kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}):
+        raise unsupported("the modules", kinds, "Transformer, Pooling, and then Dense and Normalize,", path)
+    if modules and modules[0][1]:
+        raise unsupported("its Transformer module in the folder", modules[0][1], "itself", path)
     return modules
 
 
-def _pooling(path: Path, bert: BertShape, prompted: bool) -> str:
-    config = _read_json(path)
+def read_modules(path: Path) -> list[tuple[str, str]]:
+    """Return class and folder of each module that modules.json lists; none if there is no such file.
+
+    Raises:
+        InvalidInput: the file can't be read, or is no list of modules.
+    """
+    listed = read_json(path, [])
+    if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
+        raise InvalidInput(f"{path} must hold a JSON list of objects; fetch it again")
+    return [(str(module.get("type", "")).rpartition(".")[2], str(module.get("path", ""))) for module in listed]
+
+
+def _poolings(path: Path, shape: Shape, prompted: bool) -> tuple[str, ...]:
+    """Return the poolings, whose vectors are put one after the other."""
+    config = read_object(path)
     modes = config.get("pooling_mode") or [mode for key, mode in _LEGACY_POOLINGS.items() if config.get(key)] or "mean"
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise unsupported("one pooling_mode of", modes, POOLINGS, path)
+    modes = [modes] if isinstance(modes, str) else modes
+    if not isinstance(modes, list) or not all(isinstance(mode, str) and mode in POOLINGS for mode in modes):
+        raise unsupported("pooling_mode", modes, POOLINGS, path)
+    dimension = config.get("embedding_dimension", config.get("word_embedding_dimension", shape.hidden))
+    if dimension != shape.hidden:
+        raise InvalidInput(f"{path} has dimension {dimension!r}, and config.json hidden_size {shape.hidden}")
     if prompted and not config.get("include_prompt", True):
         raise unsupported("include_prompt", False, True, path)
-    dimension = config.get("embedding_dimension", config.get("word_embedding_dimension", bert.hidden))
-    if dimension != bert.hidden:
-        raise InvalidInput(f"{path} has dimension {dimension!r}, and config.json hidden_size {bert.hidden}")
-    return str(modes[0])
+    return tuple(modes)
 
 
-def _max_length(folder: Path, limits: dict[str, Any], bert: BertShape) -> int:
+def _head(folder: Path, modules: list[tuple[str, str]], dimension: int) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for kind, name in modules[2:]:
+        if kind == "Dense":
+            dense = read_dense(folder, name, dimension)
+            dimension = dense.out
+            steps.append(dense)
+        else:
+            steps.append(Normalise())
+    return tuple(steps)
+
+
+def _limits(folder: Path) -> dict[str, Any]:
+    found = next((folder / name for name in _LIMITS if (folder / name).exists()), folder / _LIMITS[0])
+    return read_object(found, missing_is_empty=True)
+
+
+def _max_length(folder: Path, limits: dict[str, Any], shape: Shape) -> int:
     length = limits.get("max_seq_length")
     if length is None:
-        length = _read_json(folder / "tokenizer_config.json", missing_is_empty=True).get("model_max_length")
+        length = read_object(folder / "tokenizer_config.json", missing_is_empty=True).get("model_max_length")
     if length is None:
-        return bert.positions
+        return shape.longest
     # "No limit" is written as a huge number, and sometimes as a float.
-    if isinstance(length, bool) or not isinstance(length, int | float) or length < 1:
+    if isinstance(length, bool) or not isinstance(length, int | float) or not length >= 1:
         raise InvalidInput(f"{folder}: the model's maximum length must be a number of at least 1, and is {length!r}")
-    return int(min(length, bert.positions))
+    return int(min(length, shape.longest))
 
 
-def _prompts(folder: Path) -> tuple[str, str]:
+def read_prompts(folder: Path) -> tuple[str, str]:
     """Return the prompts of queries and documents: those that encode_query and encode_document use.
 
     sentence-transformers 6.2 takes those called "query" and "document", and no other: neither the default prompt nor,
     despite its documentation, one called "passage".
     """
-    path = folder / "config_sentence_transformers.json"
-    prompts = _read_json(path, missing_is_empty=True).get("prompts") or {}
+    path = folder / _OWN
+    prompts = read_object(path, missing_is_empty=True).get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise InvalidInput(f"{path}: prompts must map names to texts, and are {prompts!r}")
     return prompts.get("query") or "", prompts.get("document") or ""
+
+
+def read_truncate_dim(folder: Path, asked: int | None, dimension: int) -> int | None:
+    """Return the length that vectors are cut to, below `dimension`; None if they aren't cut.
+
+    A folder that names a greater length means no cut, as in sentence-transformers; a caller who does is mistaken.
+    """
+    source = "truncate_dim" if asked is not None else f"truncate_dim in {folder / _OWN}"
+    length = asked if asked is not None else read_object(folder / _OWN, missing_is_empty=True).get("truncate_dim")
+    if length is None:
+        return None
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1 or (asked or 0) > dimension:
+        raise InvalidInput(
+            f"{source} must be an int in the range [1, {dimension}], the length of the model's vectors; got {length!r}"
+        )
+    return length if length < dimension else None
