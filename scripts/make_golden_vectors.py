@@ -4,13 +4,13 @@
 
 ENV is an environment with sentence-transformers; MODEL_FOLDER holds all-MiniLM-L6-v2. Each text is encoded alone, in
 float32 on the processor. Besides, small models with random weights are made, for the settings that all-MiniLM-L6-v2
-doesn't have; they are kept as folders together with their vectors.
+doesn't have: four whose files are written here one by one, in the layouts of older versions, and those of
+`golden_models.py` as sentence-transformers saves them. They are kept as folders together with their vectors.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shutil
 import sys
@@ -21,6 +21,7 @@ import sentence_transformers
 import tokenizers
 import torch
 import transformers
+from golden_models import FAMILIES, make_family, write_json
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
@@ -117,12 +118,6 @@ def make_small_model(name: str) -> Path:
     return folder
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a file of JSON, and its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
-
-
 def encode(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
     """Return the reference's vectors of documents and queries, float32 `(n, d)`, each text encoded alone."""
     model = SentenceTransformer(str(folder), device="cpu")
@@ -143,6 +138,11 @@ def main() -> None:
     np.savez_compressed(GOLDEN / "all-MiniLM-L6-v2.npz", documents=encode(folder, texts)["documents"])
     for name in SMALL_MODELS:
         np.savez_compressed(GOLDEN / f"{name}.npz", **encode(make_small_model(name), texts))
+    # The longest text would crowd the small vocabularies with its words.
+    corpus = [text for name, text in TEXTS.items() if name != "10,000 words"]
+    for name in FAMILIES:
+        make_family(name, GOLDEN / "models" / name, corpus)
+        np.savez_compressed(GOLDEN / f"{name}.npz", **encode(GOLDEN / "models" / name, texts))
     write_json(GOLDEN / "versions.json", VERSIONS)
 
 

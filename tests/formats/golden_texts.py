@@ -57,5 +57,6 @@ TEXTS = {
     "long word": "x" * 150 + " pneumonoultramicroscopicsilicovolcanoconiosis",
     "control characters": "a\x00b\u200bc\ufffdd\x07e",
     "special tokens": "[CLS] is not [SEP] but [MASK]",
+    "special tokens of others": "<s> is <pad> not </s> but <unk> <mask>",
     "numbers": "1,234,567.89 −40 °C ½ Ⅻ ①",
 }
