@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import threading
 from functools import cached_property
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from nearfield.errors import InvalidInput
 
 _MAX_HEADER = 100_000_000  # the format's own bound
-_STORED = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
+_STORED = _FLOATS | _INTEGERS
 
 
 class Weights:
@@ -64,19 +67,33 @@ class Weights:
 
     @cached_property
     def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """The file's tensors by name, float32 whatever their stored type; those of float32 share the file's memory.
+        """The file's tensors of fractions by name, as float32; those that are stored so share the file's memory.
 
         Raises:
             InvalidInput: the file can't be read, is truncated, or is not in the format.
         """
+        return {name: _as_float32(stored, dtype) for name, (stored, dtype) in self._stored.items() if dtype in _FLOATS}
+
+    @property
+    def integers(self) -> dict[str, NDArray[np.integer[Any]]]:
+        """The file's tensors of integers by name, in their stored type; they share its memory.
+
+        Raises:
+            InvalidInput: as for `tensors`.
+        """
+        return {name: stored for name, (stored, dtype) in self._stored.items() if dtype in _INTEGERS}
+
+    @cached_property
+    def _stored(self) -> dict[str, tuple[NDArray[Any], str]]:
         self._read.wait()
-        buffer = self._checked_buffer()
-        header, data = _header(buffer, self._path)
-        return {
-            name: _tensor(name, entry, data, self._path)
-            for name, entry in header.items()
-            if name != "__metadata__" and isinstance(entry, dict) and entry.get("dtype") in _STORED
-        }
+        header, data = _header(self._checked_buffer(), self._path)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        try:
+            _check_places(entries, len(data))
+            stored = {name: (_tensor(name, entry, data), entry["dtype"]) for name, entry in entries.items()}
+        except ValueError as error:
+            raise InvalidInput(f"{self._path} is truncated or damaged: {error}; fetch it again") from None
+        return {name: (tensor, dtype) for name, (tensor, dtype) in stored.items() if tensor is not None}
 
     def let_go(self) -> None:
         """Give the memory back to the system; a tensor that is used again is read from the file again."""
@@ -96,21 +113,43 @@ def _header(buffer: NDArray[np.uint8], path: Path) -> tuple[dict[str, Any], NDAr
         raise InvalidInput(f"{path} is no safetensors file, or a truncated one ({len(buffer)} bytes); fetch it again")
     try:
         header = json.loads(buffer[8 : 8 + length].tobytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is no safetensors file: its header is not JSON ({error}); fetch it again") from None
     if not isinstance(header, dict):
         raise InvalidInput(f"{path} is no safetensors file: its header is no JSON object; fetch it again")
     return header, buffer[8 + length :]
 
 
-def _tensor(name: str, entry: dict[str, Any], data: NDArray[np.uint8], path: Path) -> NDArray[np.float32]:
-    try:
-        start, end = entry["data_offsets"]
-        if not 0 <= start <= end <= len(data):
-            raise ValueError(f"bytes {start} to {end} of {len(data)}")
-        stored = data[start:end].view(_STORED[entry["dtype"]]).reshape(entry["shape"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"{path} is truncated or damaged: tensor {name!r} has {error}; fetch it again") from None
-    if entry["dtype"] == "BF16":  # the upper half of a float32
+def _check_places(entries: dict[str, Any], size: int) -> None:
+    """Raise unless the tensors fill the bytes without gaps and without sharing any, as the format demands."""
+    places = []
+    for name, entry in entries.items():
+        place = entry.get("data_offsets") if isinstance(entry, dict) else None
+        if not isinstance(place, list) or [type(offset) for offset in place] != [int, int] or place[0] > place[1]:
+            raise ValueError(f"tensor {name!r} is at bytes {place!r}")
+        places.append((*place, name))
+    expected = 0
+    for start, end, name in sorted(places):
+        if start != expected or end > size:
+            raise ValueError(f"tensor {name!r} is at bytes {start} to {end} of {size}, and must begin at {expected}")
+        expected = end
+    if expected != size:
+        raise ValueError(f"it has {size} bytes of tensors, and names {expected}")
+
+
+def _tensor(name: str, entry: dict[str, Any], data: NDArray[np.uint8]) -> NDArray[Any] | None:
+    """Return the stored tensor; None if it is of a type that no model here has."""
+    (start, end), shape, dtype = entry["data_offsets"], entry.get("shape"), entry.get("dtype")
+    if not isinstance(dtype, str) or not isinstance(shape, list) or any(type(length) is not int for length in shape):
+        raise ValueError(f"tensor {name!r} has dtype {dtype!r} and shape {shape!r}")
+    if dtype not in _STORED:
+        return None
+    if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(_STORED[dtype]).itemsize != end - start:
+        raise ValueError(f"tensor {name!r} has {end - start} bytes, which are no {dtype} of shape {shape}")
+    return data[start:end].view(_STORED[dtype]).reshape(shape)
+
+
+def _as_float32(stored: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+    if dtype == "BF16":  # the upper half of a float32
         return (stored.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(stored, dtype=np.float32)

@@ -36,8 +36,9 @@ class Tokens:
             raise InvalidInput(f"{path} can't be read as a tokenizer: {error}; fetch it again") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._path = path
         self._before, self._after = self._special_tokens()
-        self.size = self._tokenizer.get_vocab_size()
+        self.size = self._size()
         self.special = len(self._before) + len(self._after)
         # Each token of WordPiece stands for a character of its own, and BERT's normaliser makes no more characters of
         # one than it has bytes (most: a Hangul syllable's three letters). Of other tokenizers nothing is known.
@@ -51,8 +52,17 @@ class Tokens:
     def _special_tokens(self) -> tuple[Ids, Ids]:
         marked = self._tokenizer.encode("a")
         plain = len(self._tokenizer.encode("a", add_special_tokens=False).ids)
+        if 0 not in marked.special_tokens_mask:
+            raise InvalidInput(f"{self._path} has no token for 'a', not even one for what is unknown; fetch it again")
         first = marked.special_tokens_mask.index(0)
         return marked.ids[:first], marked.ids[first + plain :]
+
+    def _size(self) -> int:
+        """Return what every id is below: the number of tokens, unless the ids have gaps."""
+        count: int = self._tokenizer.get_vocab_size()
+        if self._tokenizer.id_to_token(count) is None and self._tokenizer.id_to_token(count - 1) is not None:
+            return count
+        return 1 + max(self._tokenizer.get_vocab().values(), default=-1)
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Return the token ids of each text."""
@@ -68,6 +78,9 @@ class Tokens:
         """Return padded ids, int64 `(n, width)`, and lengths, int64 `(n,)`, special tokens included and counted.
 
         Texts beyond `max_length` tokens are truncated to it. What pads is masked, so any id does.
+
+        Raises:
+            InvalidInput: the tokenizer's ids have gaps, and one may have no vector.
         """
         room = max_length - self.special
         rows = [[*self._before, *one[:room], *self._after] for one in ids]
@@ -75,6 +88,8 @@ class Tokens:
         step = _WIDTHS if len(rows) == 1 else 1
         width = min(-(-int(lengths.max()) // step) * step, max_length)
         matrix = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int64)
+        if matrix.max() >= self.size:  # gaps that the last two ids don't show; the graph would read beyond its table
+            raise InvalidInput(f"{self._path} has an id {matrix.max()} among {self.size} tokens; fetch it again")
         return matrix, lengths
 
     def at_most(self, text: str) -> int | None:
