@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MissingDependency,
         NearfieldError,
         NotFound,
+        Unavailable,
     )
     from nearfield.health import check, repair, restore
     from nearfield.hits import Hit, Hits
@@ -45,6 +46,7 @@ _HOMES = {
     "MissingDependency": "errors",
     "NearfieldError": "errors",
     "NotFound": "errors",
+    "Unavailable": "errors",
     "check": "health",
     "load_encoder": "encode",
     "open": "opening",
@@ -67,6 +69,7 @@ __all__ = [
     "MissingDependency",
     "NearfieldError",
     "NotFound",
+    "Unavailable",
     "__version__",
     "check",
     "load_encoder",

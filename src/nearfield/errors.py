@@ -7,7 +7,8 @@
     ├── IncompatibleFormat                 a collection written by a newer version
     ├── CorruptCollection                  files that contradict each other or their checksums
     ├── Locked                             another process is writing
-    └── MissingDependency (ImportError)    an optional package or a model's files
+    ├── MissingDependency (ImportError)    an optional package or a model's files
+    └── Unavailable                        a service over the network that fails, refuses or answers wrongly
 
 A message says what was expected, what was given, and what to do next. `EXIT_CODES` and `HTTP_CODES` are the one
 table from errors to exit codes and to HTTP status codes.
@@ -52,6 +53,10 @@ class MissingDependency(NearfieldError, ImportError):
     """An optional package, or a model's files, are needed and absent; the message says how to get them."""
 
 
+class Unavailable(NearfieldError):
+    """A service that is asked over the network can't be reached, refuses, or answers what can't be right."""
+
+
 EXIT_CODES: dict[type[NearfieldError], int] = {
     InvalidInput: 2,
     NotFound: 3,
@@ -60,6 +65,7 @@ EXIT_CODES: dict[type[NearfieldError], int] = {
     CorruptCollection: 6,
     Locked: 7,
     MissingDependency: 8,
+    Unavailable: 9,
     NearfieldError: 1,
 }
 
@@ -71,6 +77,7 @@ HTTP_CODES: dict[type[NearfieldError], int] = {
     CorruptCollection: 500,
     Locked: 423,
     MissingDependency: 501,
+    Unavailable: 502,
     NearfieldError: 500,
 }
 

@@ -114,7 +114,8 @@ EncoderName: TypeAlias = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        help="Model's name or folder, fixed when the collection is made; all-MiniLM-L6-v2 if not given.",
+        help="Model's name, folder, or endpoint as https://host/v1#model, fixed when the collection is made; "
+        "all-MiniLM-L6-v2 if not given.",
     ),
 ]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from nearfield.errors import InvalidInput, MissingDependency
+from nearfield.errors import InvalidInput, MissingDependency, Unavailable
 from nearfield.opening import open as open_collection
 from nearfield.serve import create_app
 
@@ -88,7 +88,7 @@ def _load_encoder(collection: Collection) -> None:
     """Load the encoder, so that the first query doesn't wait for it; lexical search does without."""
     try:
         _ = collection.encoder
-    except MissingDependency as error:
+    except (MissingDependency, Unavailable) as error:
         log.warning("Serving without an encoder: %s", error)
 
 

@@ -256,6 +256,7 @@ def test_huge_numbers_in_a_condition(client, number, operator):
         (nf.Locked("another process is writing"), 423, "Locked"),
         (nf.Conflict("another encoder"), 409, "Conflict"),
         (nf.MissingDependency("pip install it"), 501, "MissingDependency"),
+        (nf.Unavailable("the endpoint answered 401"), 502, "Unavailable"),
     ],
 )
 def test_errors_of_the_collection(client, monkeypatch, error, status, kind):
