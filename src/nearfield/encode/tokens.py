@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,12 @@ _WIDTHS = 8
 
 
 class Tokens:
-    """The tokenizer of a model; ids hold no special tokens and are not truncated, unless said."""
+    """The tokenizer of a model; ids hold no special tokens and are not truncated, unless said.
 
-    def __init__(self, path: Path, *, lower_case: bool = False) -> None:
+    `special` is false for a model that puts no special tokens around a text, whatever the tokenizer would.
+    """
+
+    def __init__(self, path: Path, *, lower_case: bool = False, special: bool = True) -> None:
         from tokenizers import Tokenizer
         from tokenizers.models import WordPiece
         from tokenizers.normalizers import BertNormalizer, Lowercase
@@ -37,7 +42,7 @@ class Tokens:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._path = path
-        self._before, self._after = self._special_tokens()
+        self._before, self._after = self._special_tokens() if special else ([], [])
         self.size = self._size()
         self.special = len(self._before) + len(self._after)
         # Each token of WordPiece stands for a character of its own, and BERT's normaliser makes no more characters of
@@ -60,9 +65,20 @@ class Tokens:
     def _size(self) -> int:
         """Return what every id is below: the number of tokens, unless the ids have gaps."""
         count: int = self._tokenizer.get_vocab_size()
-        if self._tokenizer.id_to_token(count) is None and self._tokenizer.id_to_token(count - 1) is not None:
+        if count and self._tokenizer.id_to_token(count) is None and self._tokenizer.id_to_token(count - 1) is not None:
             return count
         return 1 + max(self._tokenizer.get_vocab().values(), default=-1)
+
+    @cached_property
+    def unknown(self) -> int | None:
+        """The id that stands for what the vocabulary lacks; None if there is none."""
+        model = self._tokenizer.model
+        if hasattr(model, "unk_token"):
+            return None if model.unk_token is None else self._tokenizer.token_to_id(model.unk_token)
+        unknown: int | None = json.loads(self._tokenizer.to_str())["model"].get(
+            "unk_id"
+        )  # Unigram tells it nowhere else
+        return unknown
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Return the token ids of each text."""
@@ -88,9 +104,17 @@ class Tokens:
         step = _WIDTHS if len(rows) == 1 else 1
         width = min(-(-int(lengths.max()) // step) * step, max_length)
         matrix = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int64)
-        if matrix.max() >= self.size:  # gaps that the last two ids don't show; the graph would read beyond its table
-            raise InvalidInput(f"{self._path} has an id {matrix.max()} among {self.size} tokens; fetch it again")
+        self.check(matrix)
         return matrix, lengths
+
+    def check(self, ids: NDArray[np.int64]) -> None:
+        """Raise if an id isn't below `size`: what looks it up would read beyond its table.
+
+        Raises:
+            InvalidInput: the ids have gaps, which the last ones didn't show.
+        """
+        if ids.size and ids.max() >= self.size:
+            raise InvalidInput(f"{self._path} has an id {ids.max()} among {self.size} tokens; fetch it again")
 
     def at_most(self, text: str) -> int | None:
         """Return a number that the text's tokens can't exceed, without tokenising; None if there is none known."""
