@@ -135,8 +135,8 @@ def test_what_is_no_text(small: BertEncoder, texts: list[str], message: str) -> 
 
 
 def test_an_unknown_precision() -> None:
-    with pytest.raises(InvalidInput, match="precision must be one of 'auto', 'float32', 'bfloat16', got 'int8'"):
-        load_encoder(precision="int8")
+    with pytest.raises(InvalidInput, match="precision must be one of 'auto', 'float32', 'bfloat16', 'int8', got 'int4'"):
+        load_encoder(precision="int4")
 
 
 def test_an_encoder_object_is_taken_as_it_is(small: BertEncoder) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from nearfield.encode import load_encoder
 from nearfield.encode.bert import BertEncoder
-from nearfield.encode.runtime import choose_precision
+from nearfield.encode.runtime import has_bfloat16
+from nearfield.encode.static import StaticEncoder
 from nearfield.errors import InvalidInput
 
 FORMATS = Path(__file__).parents[1] / "formats"
@@ -23,6 +24,7 @@ SMALL_MODELS = (
     *("cls", "max", "lasttoken", "mean", "weightedmean", "mean-sqrt", "all-poolings"),
     *("roberta", "xlm-roberta", "mpnet", "distilbert"),
 )
+STATIC_MODELS = ("static", "static-quantised", "static-embedding", "static-embedding-plain")
 
 
 def golden_texts() -> ModuleType:
@@ -58,7 +60,7 @@ def encoder_of(precision: str) -> BertEncoder:
     try:
         assert encoder.precision == precision
     except InvalidInput:
-        assert precision == "bfloat16" and choose_precision("auto") == "float32"
+        assert precision == "bfloat16" and not has_bfloat16()
         pytest.skip("this processor doesn't compute in bfloat16; that it is refused was tested")
     return encoder
 
@@ -101,12 +103,23 @@ def test_other_families_poolings_activations_and_prompts_agree(model: str) -> No
         np.testing.assert_allclose(np.concatenate([encode([text]) for text in texts]), wanted, atol=2e-5)
 
 
+@pytest.mark.parametrize("model", STATIC_MODELS)
+def test_static_models_agree(model: str) -> None:
+    encoder = load_encoder(GOLDEN / "models" / model)
+    assert isinstance(encoder, StaticEncoder)
+    texts = list(TEXTS.values())
+    for kind, encode in (("documents", encoder.encode_documents), ("queries", encoder.encode_queries)):
+        wanted = golden(model, kind)
+        np.testing.assert_allclose(encode(texts), wanted, atol=2e-5)
+        np.testing.assert_allclose(np.concatenate([encode([text]) for text in texts]), wanted, atol=2e-5)
+
+
 def test_the_small_models_tell_texts_and_prompts_apart() -> None:
     # Otherwise agreement would prove nothing.
-    for model in SMALL_MODELS:
+    for model in SMALL_MODELS + STATIC_MODELS:
         vectors = golden(model)
         assert cosines(vectors[:1], vectors[2:3])[0] < 0.99
-    for model in ("max", "xlm-roberta", "weightedmean"):
+    for model in ("max", "xlm-roberta", "weightedmean", "static-embedding"):
         assert cosines(golden(model)[:1], golden(model, "queries")[:1])[0] < 0.99
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearfield.encode.graph import build_graph
 from nearfield.encode.head import HeadWeights
+from nearfield.encode.int8.graph import int8_form
+from nearfield.encode.int8.kept import ranges_of
+from nearfield.encode.int8.ranges import calibrate
+from nearfield.encode.model_identity import model_identity
+from nearfield.encode.precision import check_precision, choose_precision
 from nearfield.encode.protocol import Vectors
-from nearfield.encode.runtime import PRECISIONS, Batch, Runner, choose_precision
+from nearfield.encode.runtime import Batch, Runner, has_bfloat16
 from nearfield.encode.safetensors import Weights
 from nearfield.encode.settings import read_settings
 from nearfield.encode.texts import check_texts
@@ -24,6 +31,9 @@ from nearfield.errors import InvalidInput
 
 BATCH_TOKENS = 512
 """Tokens in a batch, padding included. With twice as many, a layer's intermediate values outgrow a core's cache."""
+
+BLOCK = 4096
+"""Texts that are tokenised and sorted by length together."""
 
 FEW_TOKENS = 2048
 """Up to so many tokens in a call use the graph compiled for latency; more are worth compiling one for throughput."""
@@ -54,7 +64,8 @@ class BertEncoder:
         Args:
             folder: The model's files.
             name: What to call it; the folder if not given.
-            precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it.
+            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers), or "auto": the
+                quickest on this processor that was measured to find as well.
             truncate_dim: Cut vectors to this length, for models trained so (Matryoshka: Kusupati et al. 2022). They
                 are not normalised again, as sentence-transformers doesn't. What the folder names, if not given.
             sha256: What model.safetensors must have as its SHA-256; not compared if not given.
@@ -63,11 +74,9 @@ class BertEncoder:
             InvalidInput: a file is missing or unreadable, or `precision` is another word.
             MissingDependency: the model needs sentence-transformers.
         """
-        if precision != "auto" and precision not in PRECISIONS:
-            raise InvalidInput(f"precision must be one of 'auto', 'float32', 'bfloat16', got {precision!r}")
         self._folder = Path(folder)
         self._name = name or str(folder)
-        self._precision = precision
+        self._precision = check_precision(precision)
         self._sha256 = sha256
         self._settings = read_settings(self._folder, truncate_dim=truncate_dim)
         self._weights = Weights(self._folder / "model.safetensors")
@@ -92,20 +101,29 @@ class BertEncoder:
 
     @cached_property
     def precision(self) -> str:
-        """What the encoder computes in, "float32" or "bfloat16"."""
-        return choose_precision(self._precision)
+        """What the encoder computes in: "float32", "bfloat16" or "int8"."""
+        return choose_precision(self._precision, self._weights.digest)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over weights, tokenizer, shape, pooling, normalisation, prompts and token limit, in hexadecimal."""
         parts = {
             "weights": self._checked_digest(),
-            "tokenizer": hashlib.sha256((self._folder / "tokenizer.json").read_bytes()).hexdigest(),
+            "tokenizer": self._tokenizer_digest,
             **self._settings.identity(),
         }
         if digests := self._head.digests:
             parts["dense"] = digests
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _tokenizer_digest(self) -> str:
+        return hashlib.sha256((self._folder / "tokenizer.json").read_bytes()).hexdigest()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a collection records of the model beside the fingerprint; see `nearfield.encode.identity`."""
+        return model_identity(self._folder, self._checked_digest(), self._settings.identity(), self.precision)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, without special tokens, prompt and truncation."""
@@ -136,28 +154,34 @@ class BertEncoder:
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
 
     def _encode_distinct(self, texts: list[str]) -> Vectors:
-        ids = self._tokens.ids(texts)
-        longest = self._settings.max_length
-        lengths = np.array([min(len(one) + self._tokens.special, longest) for one in ids])
-        order = np.argsort(-lengths, kind="stable")
         vectors = np.empty((len(texts), self.dimension), np.float32)
-        runner = self._one if lengths.sum() <= FEW_TOKENS else self._many
-        start = 0
-        for encoded in runner.run(self._batches(ids, order, lengths)):
-            vectors[order[start : start + len(encoded)]] = encoded
-            start += len(encoded)
+        rows: deque[NDArray[np.intp]] = deque()
+        first = self._tokens.ids(texts[:BLOCK])
+        few = len(texts) <= BLOCK and sum(map(len, first)) <= FEW_TOKENS
+        for encoded in (self._one if few else self._many).run(self._batches(texts, first, rows)):
+            vectors[rows.popleft()] = encoded
         self._checked_digest()
         # What is compiled has weights of its own, often of half the size, from its first run on.
         self._weights.let_go()
         return vectors
 
-    def _batches(self, ids: list[Ids], order: Any, lengths: Any) -> Iterator[Batch]:
-        """Yield batches of texts of similar length, the longest first: what doesn't fit into memory fails at once."""
-        start = 0
-        while start < len(order):
-            end = start + max(1, BATCH_TOKENS // int(lengths[order[start]]))
-            yield self._tokens.matrix([ids[row] for row in order[start:end]], self._settings.max_length)
-            start = end
+    def _batches(self, texts: list[str], first: list[Ids], rows: deque[NDArray[np.intp]]) -> Iterator[Batch]:
+        """Yield batches of texts of similar length, and append the places of each one's texts to `rows`.
+
+        Texts are tokenised block by block, while batches of the block before are computed. In a block the longest come
+        first: what doesn't fit into memory fails at once.
+        """
+        longest, special = self._settings.max_length, self._tokens.special
+        for begin in range(0, len(texts), BLOCK):
+            ids = first if not begin else self._tokens.ids(texts[begin : begin + BLOCK])
+            lengths = np.array([min(len(one) + special, longest) for one in ids])
+            order = np.argsort(-lengths, kind="stable")
+            start = 0
+            while start < len(order):
+                chosen = order[start : start + max(1, BATCH_TOKENS // int(lengths[order[start]]))]
+                rows.append(begin + chosen)
+                yield self._tokens.matrix([ids[row] for row in chosen], longest)
+                start += len(chosen)
 
     @cached_property
     def _tokens(self) -> Tokens:
@@ -182,8 +206,13 @@ class BertEncoder:
         return self._compile("THROUGHPUT")
 
     def _compile(self, hint: str) -> Runner:
-        graph = build_graph(self._settings, self._weights.tensors | self._head.tensors, self._tokens.size)
-        return Runner(graph, self.precision, hint)
+        tensors = self._weights.tensors | self._head.tensors
+        form = None
+        if self.precision == "int8":
+            measure = partial(calibrate, self._settings, tensors, self._tokens)
+            form = int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure))
+        graph = build_graph(self._settings, tensors, self._tokens.size, form)
+        return Runner(graph, half=self.precision != "float32" and has_bfloat16(), hint=hint)
 
     def _checked_digest(self) -> str:
         """Return the weights' SHA-256 once it is known to be the right one; until then no vector leaves the encoder."""

@@ -6,6 +6,7 @@ families differ, and what they call their tensors, is in `nearfield.encode.famil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ Tensors = dict[str, NDArray[np.float32]]
 Node = Any  # openvino is untyped here: it is imported on first use
 
 
-def build_graph(settings: ModelSettings, tensors: Tensors, vocabulary: int) -> Any:
+def build_graph(settings: ModelSettings, tensors: Tensors, vocabulary: int, form: Form | None = None) -> Any:
     """Return the model: ids int64 `(n, length)` and lengths int64 `(n,)` → vectors float32 `(n, dimension)`.
 
     Ids are padded on the right; what stands at `lengths` and beyond changes nothing. Constants share the tensors'
-    memory. `tensors` are those of model.safetensors and of `HeadWeights`.
+    memory. `tensors` are those of model.safetensors and of `HeadWeights`. `form` makes the `Graph`, in float32 if it
+    is not given.
 
     Raises:
         InvalidInput: a tensor is missing, or has another shape than config.json implies; there are fewer word
@@ -36,7 +38,7 @@ def build_graph(settings: ModelSettings, tensors: Tensors, vocabulary: int) -> A
     ops = openvino.opset13
     ids = ops.parameter([-1, -1], np.int64, name="ids")
     lengths = ops.parameter([-1], np.int64, name="lengths")
-    graph = Graph(ops, _plain_names(tensors, settings.shape.family.prefix), settings)
+    graph = (form or Graph)(ops, _plain_names(tensors, settings.shape.family.prefix), settings)
     places = graph.places(ids)
     present = ops.less(graph.unsqueeze(places, 0), graph.unsqueeze(lengths, 1))  # (n, length)
     bias = graph.unsqueeze(ops.select(present, graph.number(0.0), graph.number(-1e9)), (1, 2))
@@ -212,6 +214,9 @@ class Graph:
         cut = self.integers(self._settings.truncate_dim)
         return self.ops.slice(vectors, self.integers(0), cut, self.integers(1), self.integers(1))
 
+
+Form = Callable[[Any, Tensors, ModelSettings], Graph]
+"""Makes a graph from OpenVINO's operators, the model's tensors and its settings."""
 
 BUCKETS = 32
 """How many the relative attention bias tells apart; MPNet counts so many whatever its config.json says."""

@@ -12,34 +12,29 @@ from numpy.typing import NDArray
 
 from nearfield.encode.openvino import import_openvino
 from nearfield.encode.protocol import Vectors
-from nearfield.errors import InvalidInput
 
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 _DEVICE = "CPU"
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def choose_precision(precision: str) -> str:
-    """Return "float32" or "bfloat16": what was asked, or for "auto" bfloat16 where the processor computes in it.
-
-    Raises:
-        InvalidInput: another word, or bfloat16 on a processor that doesn't have it.
-    """
-    if precision == "float32":
-        return precision
-    capable = "BF16" in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-    if precision == "bfloat16" and not capable:
-        raise InvalidInput("precision 'bfloat16' needs a processor that computes in it; use 'auto' or 'float32'")
-    return "bfloat16" if capable else "float32"
+def has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16."""
+    return "BF16" in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class Runner:
-    """A compiled graph and its requests; may be used from several threads at once."""
+    """A compiled graph and its requests; may be used from several threads at once.
 
-    def __init__(self, graph: Any, precision: str, hint: str) -> None:
+    Args:
+        graph: As `build_graph` makes it.
+        half: Compute in bfloat16; what is in integers stays so.
+        hint: "LATENCY" or "THROUGHPUT".
+    """
+
+    def __init__(self, graph: Any, *, half: bool, hint: str) -> None:
         options = {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "PERFORMANCE_HINT": hint,
             # Pinned threads wait for their processor when another process has it.
             "ENABLE_CPU_PINNING": "NO",

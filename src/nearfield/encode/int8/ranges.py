@@ -1,0 +1,142 @@
+"""What the inputs of a model's products look like, channel by channel, measured on texts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.durable import read_json, write_json
+from nearfield.encode.graph import Graph, Node, Tensors, build_graph
+from nearfield.encode.int8.texts import texts
+from nearfield.encode.openvino import import_openvino
+from nearfield.encode.settings import ModelSettings
+from nearfield.encode.tokens import Ids, Tokens
+
+VERSION = 1
+"""Of the texts, of what is measured, and of how it is written."""
+
+TOGETHER = 16
+"""Texts in a batch."""
+
+LONGEST = 128
+"""Tokens of a text that are looked at, special tokens included."""
+
+RANDOM = 48
+"""Texts of tokens drawn at random, of each kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """The input of some products: least, greatest and mean value of each channel, float32 `(channels,)`.
+
+    Args:
+        names: Of the products, which share the input.
+    """
+
+    names: tuple[str, ...]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    mean: NDArray[np.float32]
+
+
+class _Watching(Graph):
+    """Keeps the inputs of all products within the layers, with the products' names."""
+
+    inputs: list[tuple[Node, list[str]]]
+
+    def linear(self, node: Node, name: str, out: int, into: int, *, bias: bool = True) -> Node:
+        if name.startswith(self.family.layer):
+            known = next((names for other, names in self.inputs if other is node), None)
+            if known is None:
+                self.inputs.append((node, [name]))
+            else:
+                known.append(name)
+        return super().linear(node, name, out, into, bias=bias)
+
+
+def calibrate(settings: ModelSettings, tensors: Tensors, tokens: Tokens) -> list[Ranges]:
+    """Return the ranges of a model's products within its layers; the same for the same model."""
+    inputs: list[tuple[Node, list[str]]] = []
+
+    def watching(ops: Any, tensors: Tensors, settings: ModelSettings) -> Graph:
+        graph = _Watching(ops, tensors, settings)
+        graph.inputs = inputs
+        return graph
+
+    graph = build_graph(settings, tensors, tokens.size, watching)
+    graph.add_outputs([node.output(0) for node, _ in inputs])
+    compiled = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    lows, highs, sums, count = [], [], [], 0
+    for ids in _batches(_examples(tokens)):
+        matrix, lengths = tokens.matrix(ids, min(LONGEST, settings.max_length))
+        there = np.arange(matrix.shape[1]) < lengths[:, np.newaxis]
+        answer = compiled([matrix, lengths])
+        values = [answer[place][there] for place in range(1, len(inputs) + 1)]
+        lows.append([value.min(axis=0) for value in values])
+        highs.append([value.max(axis=0) for value in values])
+        sums.append([value.sum(axis=0, dtype=np.float64) for value in values])
+        count += int(there.sum())
+    return [
+        Ranges(
+            tuple(names),
+            np.min([low[place] for low in lows], axis=0),
+            np.max([high[place] for high in highs], axis=0),
+            (np.sum([total[place] for total in sums], axis=0) / count).astype(np.float32),
+        )
+        for place, (_, names) in enumerate(inputs)
+    ]
+
+
+def _examples(tokens: Tokens) -> list[Ids]:
+    """Return texts as ids: written ones, their tokens in any order, and any tokens of the vocabulary."""
+    written = tokens.ids(texts())
+    chance = np.random.default_rng(0)
+    seen = np.concatenate([np.array(ids, np.int64) for ids in written])
+    lengths = chance.integers(3, LONGEST, RANDOM).tolist()
+    mixed = [chance.choice(seen, length).tolist() for length in lengths]
+    drawn = [chance.integers(0, tokens.size, length).tolist() for length in lengths]
+    return sorted([*written, *mixed, *drawn], key=len)
+
+
+def _batches(examples: Sequence[Ids]) -> Iterator[Sequence[Ids]]:
+    for start in range(0, len(examples), TOGETHER):
+        yield examples[start : start + TOGETHER]
+
+
+def write_ranges(file: Path, ranges: Sequence[Ranges]) -> None:
+    """Write ranges to a file, in half precision."""
+    groups = [
+        {"names": list(one.names), "low": _text(one.low), "high": _text(one.high), "mean": _text(one.mean)}
+        for one in ranges
+    ]
+    write_json(file, {"version": VERSION, "groups": groups})
+
+
+def read_ranges(file: Path) -> list[Ranges]:
+    """Return the ranges in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or of another version.
+    """
+    content = read_json(file)
+    if content.get("version") != VERSION:
+        raise ValueError(f"it has version {content.get('version')!r}, and not {VERSION}")
+    return [
+        Ranges(tuple(group["names"]), *(_values(group[part]) for part in ("low", "high", "mean")))
+        for group in content["groups"]
+    ]
+
+
+def _text(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(values.astype("<f2").tobytes()).decode()
+
+
+def _values(text: str) -> NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)
