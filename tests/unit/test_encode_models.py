@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from nearfield.encode import load_encoder
 from nearfield.encode import models as models_module
 from nearfield.encode.bert import BertEncoder
+from nearfield.encode.graph import distance_buckets
 from nearfield.encode.models import PUBLISHED_SHA256, find_model
 from nearfield.encode.safetensors import Weights
 from nearfield.errors import InvalidInput, MissingDependency
@@ -45,6 +49,16 @@ def edit(path: Path, **changes: object) -> None:
     content: dict[str, Any] = json.loads(path.read_text())
     content.update(changes)
     path.write_text(json.dumps(content))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object], data: Callable[[bytes], bytes] = bytes) -> None:
+    """Change the header of a safetensors file, and the bytes of its tensors."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data(content[8 + length :]))
 
 
 class TestFinding:
@@ -181,6 +195,12 @@ class TestFolders:
             load_encoder(folder)
         assert "nearfield[sentence-transformers]" in str(raised.value)
 
+    def test_weights_in_several_files(self, folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+        (folder / "model.safetensors.index.json").write_text("{}")
+        with pytest.raises(MissingDependency, match=r"index\.json asks for 'several files'.*sentence-transformers"):
+            load_encoder(folder)
+
     def test_an_unknown_module(self, folder: Path) -> None:
         listed = json.loads((folder / "modules.json").read_text())
         listed.insert(2, {"idx": 2, "name": "2", "path": "2_LSTM", "type": "sentence_transformers.models.LSTM"})
@@ -218,6 +238,21 @@ class TestFolders:
         ):
             load_encoder(folder).encode_documents(["a"])
 
+    def test_a_tokenizer_whose_ids_have_gaps(self, folder: Path) -> None:
+        # Read beyond the table, a word would have whatever vector stands there in memory.
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        tokenizer["model"]["vocab"]["river"] = 70_000
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        with pytest.raises(
+            InvalidInput, match=r"tokenizer\.json has 70001 tokens, and model\.safetensors vectors for 71"
+        ):
+            load_encoder(folder).encode_documents(["the river"])
+
+    def test_a_tokenizer_without_any_token_for_a_letter(self, folder: Path) -> None:
+        edit(folder / "tokenizer.json", model={"type": "BPE", "vocab": {"[CLS]": 2, "[SEP]": 3}, "merges": []})
+        with pytest.raises(InvalidInput, match=r"tokenizer\.json has no token for 'a'"):
+            load_encoder(folder).encode_documents(["b"])
+
     def test_the_fingerprint_tells_what_the_vectors_mean(self, folder: Path) -> None:
         def fingerprint(precision: str = "auto") -> str:
             return load_encoder(folder, precision=precision).fingerprint
@@ -239,6 +274,169 @@ class TestFolders:
         (folder / "model.safetensors").write_bytes(weights)
         seen.add(fingerprint())
         assert len(seen) == 7
+
+
+class TestFamilies:
+    def test_the_other_names_of_roberta(self, tmp_path: Path) -> None:
+        wanted = load_encoder(GOLDEN_MODELS / "roberta", precision="float32")
+        for model_type in ("camembert", "xlm-roberta"):
+            folder = shutil.copytree(GOLDEN_MODELS / "roberta", tmp_path / model_type)
+            edit(folder / "config.json", model_type=model_type)
+            found = load_encoder(folder, precision="float32")
+            np.testing.assert_array_equal(found.encode_queries(["the river"]), wanted.encode_queries(["the river"]))
+            assert found.fingerprint != wanted.fingerprint
+
+    def test_positions_begin_after_the_padding_token(self, tmp_path: Path) -> None:
+        folder = shutil.copytree(GOLDEN_MODELS / "roberta", tmp_path / "model")
+        wanted = load_encoder(folder, precision="float32").encode_documents(["the river"])
+        edit(folder / "config.json", pad_token_id=4)
+        moved = load_encoder(folder, precision="float32")
+        assert abs(moved.encode_documents(["the river"]) - wanted).max() > 0.01
+        assert moved.max_tokens == 48 - 5 - 2  # positions, less those up to the padding token's, less <s> and </s>
+        edit(folder / "config.json", pad_token_id=47)
+        with pytest.raises(InvalidInput, match="max_position_embeddings 48 leaves no position"):
+            load_encoder(folder)
+
+    @pytest.mark.parametrize("value", [-1, "1", None])
+    def test_a_padding_token_that_is_none(self, tmp_path: Path, value: object) -> None:
+        folder = shutil.copytree(GOLDEN_MODELS / "roberta", tmp_path / "model")
+        edit(folder / "config.json", pad_token_id=value)
+        with pytest.raises(InvalidInput, match=r"config\.json must have 'pad_token_id' as an int of at least 0"):
+            load_encoder(folder)
+
+    def test_the_names_of_whole_checkpoints_and_of_the_oldest(self, folder: Path) -> None:
+        wanted = load_encoder(folder, precision="float32").encode_documents(["the river"])
+
+        def rename(header: dict[str, Any]) -> None:
+            for name in [name for name in header if name != "__metadata__"]:
+                older = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+                header[f"bert.{older}"] = header.pop(name)
+
+        rewrite(folder / "model.safetensors", rename)
+        found = load_encoder(folder, precision="float32").encode_documents(["the river"])
+        np.testing.assert_array_equal(found, wanted)
+
+    def test_too_few_distances(self, tmp_path: Path) -> None:
+        folder = shutil.copytree(GOLDEN_MODELS / "mpnet", tmp_path / "model")
+
+        def cut(header: dict[str, Any]) -> None:
+            header["encoder.relative_attention_bias.weight"]["shape"] = [16, 8]
+
+        rewrite(folder / "model.safetensors", cut)
+        with pytest.raises(InvalidInput, match=r"relative_attention_bias.weight' must have shape \(-1, 4\)"):
+            load_encoder(folder).encode_documents(["a"])
+        edit(folder / "config.json", num_attention_heads=8)
+        with pytest.raises(InvalidInput, match=r"relative_attention_bias\.weight' must have 32 rows, and has 16"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_distances_fall_into_the_buckets_of_the_reference(self) -> None:
+        # transformers 5.24, MPNetEncoder.relative_position_bucket: where the bucket changes, before and after a token.
+        changes = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
+        before = distance_buckets(-np.arange(600))
+        assert np.flatnonzero(np.diff(before, prepend=-1)).tolist() == changes
+        np.testing.assert_array_equal(distance_buckets(np.arange(1, 600)), before[1:] + 16)
+
+
+class TestDense:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(GOLDEN_MODELS / "distilbert", tmp_path / "model"))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"activation_function": "torch.nn.modules.activation.SiLU"}, "activation_function.*SiLU"),
+            ({"use_residual": True}, "use_residual"),
+            ({"module_output_name": "scores"}, "'sentence_embedding', 'scores'"),
+        ],
+    )
+    def test_what_needs_sentence_transformers(self, folder: Path, changes: dict[str, object], message: str) -> None:
+        edit(folder / "2_Dense" / "config.json", **changes)
+        with pytest.raises(MissingDependency, match=rf"2_Dense/config\.json asks for|{message}") as raised:
+            load_encoder(folder)
+        assert re.search(message, str(raised.value))
+
+    @pytest.mark.parametrize("changes", [{"in_features": 15}, {"out_features": 0}, {"out_features": "12"}])
+    def test_sizes_that_cannot_be(self, folder: Path, changes: dict[str, object]) -> None:
+        edit(folder / "2_Dense" / "config.json", **changes)
+        with pytest.raises(InvalidInput, match=r"2_Dense/config\.json must have in_features 16"):
+            load_encoder(folder)
+
+    def test_weights_of_another_size(self, folder: Path) -> None:
+        edit(folder / "3_Dense" / "config.json", out_features=7)
+        with pytest.raises(InvalidInput, match=r"3_Dense/model\.safetensors: tensor 'linear.weight'.*shape \(7, 12\)"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_a_missing_and_a_truncated_file(self, folder: Path) -> None:
+        path = folder / "2_Dense" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-4])
+        with pytest.raises(InvalidInput, match=r"2_Dense/model\.safetensors is truncated"):
+            load_encoder(folder).encode_documents(["a"])
+        path.unlink()
+        with pytest.raises(InvalidInput, match=r"2_Dense has no model\.safetensors"):
+            load_encoder(folder)
+
+    def test_its_weights_are_in_the_fingerprint(self, folder: Path) -> None:
+        before = load_encoder(folder).fingerprint
+        path = folder / "3_Dense" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        assert load_encoder(folder).fingerprint != before
+
+
+class TestTruncation:
+    def test_it_cuts_and_does_not_normalise_again(self, folder: Path) -> None:
+        whole, cut = (
+            load_encoder(folder, precision="float32"),
+            load_encoder(folder, precision="float32", truncate_dim=5),
+        )
+        assert (whole.dimension, cut.dimension) == (16, 5)
+        np.testing.assert_allclose(cut.encode_queries(["a"]), whole.encode_queries(["a"])[:, :5], atol=1e-6)
+        assert cut.encode_documents([]).shape == (0, 5)
+        assert whole.fingerprint != cut.fingerprint
+
+    def test_what_the_folder_names(self, folder: Path) -> None:
+        whole = load_encoder(folder)
+        config = folder / "config_sentence_transformers.json"
+        edit(config, truncate_dim=5)
+        assert load_encoder(folder).dimension == 5
+        assert load_encoder(folder).fingerprint == load_encoder(folder, truncate_dim=5).fingerprint
+        assert load_encoder(folder, truncate_dim=16).fingerprint == whole.fingerprint
+        edit(config, truncate_dim=100)  # no cut, as for sentence-transformers
+        assert load_encoder(folder).fingerprint == whole.fingerprint
+        edit(config, truncate_dim="5")
+        with pytest.raises(InvalidInput, match=r"truncate_dim in .*config_sentence_transformers\.json must be an int"):
+            load_encoder(folder)
+
+    @pytest.mark.parametrize("length", [0, -1, 17, True, 2.0])
+    def test_what_cannot_be(self, folder: Path, length: Any) -> None:
+        with pytest.raises(InvalidInput, match=r"truncate_dim must be an int in the range \[1, 16\]"):
+            load_encoder(folder, truncate_dim=length)
+
+
+class TestRuntimes:
+    def test_unknown(self, folder: Path) -> None:
+        with pytest.raises(InvalidInput, match=r"runtime must be one of .*'sentence-transformers'.*got 'onnx'"):
+            load_encoder(folder, runtime="onnx")
+
+    def test_a_device_needs_the_other_runtime(self, folder: Path) -> None:
+        with pytest.raises(InvalidInput, match="pass runtime='sentence-transformers' and device='cuda'"):
+            load_encoder(folder, device="cuda")
+
+    def test_an_object_has_its_own(self, folder: Path) -> None:
+        encoder = load_encoder(folder)
+        assert load_encoder(encoder) is encoder
+        for options in ({"truncate_dim": 3}, {"precision": "float32"}, {"runtime": "sentence-transformers"}):
+            with pytest.raises(InvalidInput, match=f"{next(iter(options))}: for models that load_encoder loads"):
+                load_encoder(encoder, **options)  # type: ignore[arg-type]
+
+    def test_sentence_transformers_is_an_extra(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+        with pytest.raises(MissingDependency, match=r"pip install 'nearfield\[sentence-transformers\]'"):
+            load_encoder(folder, runtime="sentence-transformers", device="cpu")
+
+    def test_it_has_no_precision(self, folder: Path) -> None:
+        with pytest.raises(InvalidInput, match="precision is for the built-in runtime"):
+            load_encoder(folder, runtime="sentence-transformers", precision="float32")
 
 
 class TestWeights:
@@ -268,6 +466,38 @@ class TestWeights:
         path = folder / "model.safetensors"
         path.write_bytes(path.read_bytes()[:kept])
         with pytest.raises(InvalidInput, match=r"model\.safetensors is .*(truncated|no safetensors).*fetch it again"):
+            load_encoder(folder).encode_documents(["a"])
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"data_offsets": [64, 128]}, "at bytes .* and must begin at"),  # another tensor's bytes
+            ({"data_offsets": [10**9, 10**9 + 64]}, "at bytes .* and must begin at"),
+            ({"data_offsets": [64, 0]}, r"at bytes \[64, 0\]"),
+            ({"data_offsets": [0.0, 64.0]}, r"at bytes \[0.0, 64.0\]"),
+            ({"data_offsets": None}, "at bytes None"),
+            ({"shape": [16, 2]}, r"has 64 bytes, which are no F32 of shape \[16, 2\]"),
+            ({"shape": [-1]}, r"has 64 bytes, which are no F32 of shape \[-1\]"),
+            ({"shape": 16}, "has dtype 'F32' and shape 16"),
+            ({"dtype": "F64"}, r"has 64 bytes, which are no F64 of shape \[16\]"),
+            ({"dtype": None}, "has dtype None"),
+        ],
+    )
+    def test_a_header_with_tensors_that_cannot_be(self, folder: Path, entry: dict[str, object], message: str) -> None:
+        name = "embeddings.LayerNorm.bias"
+        rewrite(folder / "model.safetensors", lambda header: header[name].update(entry))
+        with pytest.raises(InvalidInput, match=rf"model\.safetensors is truncated or damaged: tensor '.*' .*{message}"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_bytes_that_no_tensor_has(self, folder: Path) -> None:
+        rewrite(folder / "model.safetensors", lambda header: None, lambda data: data + b"1234")
+        with pytest.raises(InvalidInput, match=r"truncated or damaged: it has \d+ bytes of tensors, and names \d+"):
+            load_encoder(folder).encode_documents(["a"])
+
+    def test_a_tensor_of_another_type(self, folder: Path) -> None:
+        name = "embeddings.LayerNorm.bias"
+        rewrite(folder / "model.safetensors", lambda header: header[name].update(dtype="I32"))
+        with pytest.raises(InvalidInput, match=r"tensor 'embeddings\.LayerNorm\.bias' .*is not there"):
             load_encoder(folder).encode_documents(["a"])
 
     def test_a_damaged_header(self, folder: Path) -> None:

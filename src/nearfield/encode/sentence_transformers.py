@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,16 @@ class SentenceTransformersEncoder:
     the fingerprints nevertheless differ: a collection stays with the encoder that it was made with.
     """
 
-    def __init__(self, model: Any, *, device: str | None = None, download: bool = False) -> None:
+    def __init__(
+        self, model: Any, *, device: str | None = None, truncate_dim: int | None = None, download: bool = False
+    ) -> None:
         """Load a model, or take one that is loaded.
 
         Args:
             model: A model's name or folder, or a `SentenceTransformer`.
             device: "cpu", "cuda", …; sentence-transformers chooses if not given.
+            truncate_dim: Cut vectors to this length; what the model says if not given. Leave it out for one that is
+                loaded, which has its own.
             download: Fetch the model from the Hugging Face hub if it is not on this machine.
 
         Raises:
@@ -44,7 +49,9 @@ class SentenceTransformersEncoder:
         if isinstance(model, str | Path):
             self._name = str(model)
             try:
-                self._model = SentenceTransformer(str(model), device=device, local_files_only=not download)
+                self._model = SentenceTransformer(
+                    str(model), device=device, truncate_dim=truncate_dim, local_files_only=not download
+                )
             except OSError as error:
                 raise MissingDependency(
                     f"sentence-transformers can't load {str(model)!r}: {error}; name a folder, or pass download=True"
@@ -68,7 +75,7 @@ class SentenceTransformersEncoder:
     def max_tokens(self) -> int | None:
         """How many tokens fit beside the special tokens and the longest prompt; None: the model has no limit."""
         limit = self._model.max_seq_length
-        if limit is None:
+        if limit is None or limit == math.inf:
             return None
         prompts = [text for text in self._model.prompts.values() if text]
         return int(limit) - len(self._ids("", special=True)) - max(self.count_tokens(prompts), default=0)
@@ -86,9 +93,25 @@ class SentenceTransformersEncoder:
             "prompts": dict(self._model.prompts),
             "max_length": self._model.max_seq_length,
             "vocabulary": sorted(vocabulary.items()),
+            # Left out where there is none: the fingerprint of such a model was made without it.
+            **({} if self._model.truncate_dim is None else {"truncate_dim": self._model.truncate_dim}),
         }
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a collection records of the model beside the fingerprint; see `nearfield.encode.identity`."""
+        prompts = self._model.prompts
+        revision = getattr(self._model.model_card_data, "base_model_revision", None)
+        kinds = sorted({str(one.dtype).removeprefix("torch.") for one in self._model.parameters()})
+        return {
+            "revision": revision,
+            "modules": [repr(module) for module in self._model],
+            "prompts": {"document": prompts.get("document") or "", "query": prompts.get("query") or ""},
+            "precision": " and ".join(kinds) or None,
+            "library": "sentence-transformers",
+        }
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, without special tokens, prompt and truncation."""
@@ -110,6 +133,8 @@ class SentenceTransformersEncoder:
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         tokenizer = self._model.tokenizer
+        if not callable(tokenizer):  # a static model has one of the package tokenizers
+            return list(tokenizer.encode(text, add_special_tokens=special).ids)
         found = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
         return list(found["input_ids"])
 
