@@ -191,7 +191,7 @@ def train_unigram(texts: Iterable[str]) -> tokenizers.Tokenizer:
         texts,
         FAIRSEQ_TOKENS,
         normalizer=normalizers.NFKC(),
-        pre_tokenizer=pre_tokenizers.Metaspace(),
+        pre_tokenizer=pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]),
     )
 
 

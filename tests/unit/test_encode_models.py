@@ -426,7 +426,7 @@ class TestRuntimes:
         encoder = load_encoder(folder)
         assert load_encoder(encoder) is encoder
         for options in ({"truncate_dim": 3}, {"precision": "float32"}, {"runtime": "sentence-transformers"}):
-            with pytest.raises(InvalidInput, match=f"{next(iter(options))}: for models that load_encoder loads"):
+            with pytest.raises(InvalidInput, match=f"{next(iter(options))} is for models that load_encoder loads"):
                 load_encoder(encoder, **options)  # type: ignore[arg-type]
 
     def test_sentence_transformers_is_an_extra(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,8 @@ def load_encoder(
             raise InvalidInput("precision is for the built-in runtime; leave it out with 'sentence-transformers'")
         return SentenceTransformersEncoder(model, device=device, truncate_dim=truncate_dim, download=download)
     given = {"precision": precision != "auto", "truncate_dim": truncate_dim is not None, "runtime": runtime != _OWN}
-    if any(given.values()):
-        named = " and ".join(option for option in given if given[option])
-        raise InvalidInput(f"{named}: for models that load_encoder loads; an encoder object has its own")
+    for option in [name for name, was_given in given.items() if was_given]:
+        raise InvalidInput(f"{option} is for models that load_encoder loads; an encoder object has its own")
     return as_encoder(encoder)
 
 
