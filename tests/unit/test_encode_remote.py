@@ -262,6 +262,16 @@ def test_a_connection_that_the_server_closed_is_no_failure(server: Server) -> No
     assert server.connections == 2
 
 
+def test_a_connection_that_was_idle_for_long_is_not_used_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = RemoteEncoder(server.url, "m", batch_size=10, concurrency=4)
+    encoder.encode_documents(TEXTS)
+    kept = server.connections
+    monkeypatch.setattr("nearfield.encode.remote.transport.IDLE_SECONDS", 0.0)
+    encoder.encode_documents(["a"])
+    assert server.connections == kept + 1
+    assert len(encoder._endpoint._transport._idle) == 1  # type: ignore[union-attr]
+
+
 def test_tokens_are_counted_as_bytes() -> None:
     encoder = RemoteEncoder("http://127.0.0.1:1/v1", "m", query_prompt="query: ", max_tokens=100)
     assert encoder.count_tokens(["a", "ä€", ""]) == [1, 5, 0]
@@ -507,7 +517,7 @@ WRONG = {
     "no base64": (put(2, embedding="?" * 64), "the vector 0 is no base64 of 4-byte floats"),
     "cut base64": (put(2, embedding="AAAAAAA="), "the vector 0 is no base64 of 4-byte floats"),
     "NaN in base64": (put(2, embedding="AADAfw=="), "the vector 0 has NaN or an infinity"),
-    "another dimension": (put(2, embedding=[0.5] * 3), "vectors of 3 and 16 dimensions in one answer"),
+    "another dimension": (put(2, embedding=[0.5] * 3), "vectors of 3 and of 16 dimensions at once"),
     "entries no objects": (lambda _: {"data": [1, 2, 3]}, "index is None"),
     "no data": (lambda _: {"error": None}, "a JSON object without the list 'data'"),
     "a list": (lambda answer: answer["data"], "a JSON object without the list 'data'"),
@@ -630,17 +640,28 @@ def test_the_key_is_told_to_nobody(
     with caplog.at_level(0), nf.open(tmp_path / "col.nf", encoder=encoder) as col:
         col.add(["a", "b"])
         server.misbehave = lambda _, handler: handler.refuse(401, f"Incorrect API key provided: {KEY}.")
-        with pytest.raises(nf.Unavailable, match=r"Incorrect API key provided: ….*variable MY_KEY") as raised:
+        with pytest.raises(nf.Unavailable, match=r"Incorrect API key provided: \.\.\..*variable MY_KEY") as raised:
             col.add("c")
-        server.misbehave = lambda _, handler: handler.refuse(500, f"{KEY} {KEY}")
+        server.misbehave = lambda _, handler: handler.refuse(500, f"{KEY} {'x' * 158} {KEY}")
         with pytest.raises(nf.Unavailable) as last:
             col.add("c")
-        told = [str(raised.value), str(last.value), repr(encoder), encoder.name, encoder.fingerprint, caplog.text]
+        server.misbehave = lambda _, handler: handler.answer(200, {"error": "x" * 180 + KEY}) or True
+        with pytest.raises(nf.Unavailable, match="without the list 'data'") as wrong:
+            col.add("c")
+        told = [
+            str(raised.value),
+            str(last.value),
+            str(wrong.value),
+            repr(encoder),
+            encoder.name,
+            encoder.fingerprint,
+            caplog.text,
+        ]
         told += [repr(vars(encoder)), repr(vars(encoder._endpoint)), json.dumps(encoder.identity)]
     told += [pickle.dumps(encoder).decode("latin-1")]
     told += [path.read_bytes().decode("latin-1") for path in (tmp_path / "col.nf").rglob("*") if path.is_file()]
     assert len(told) > 12
-    assert not [text for text in told if "very-secret" in text]
+    assert not [text for text in told if KEY[:6] in text]
 
 
 @pytest.mark.parametrize("key", ["sk\nsecret: 1", "sk secret", "sk-sécret", "sk\x00secret"])
@@ -650,6 +671,20 @@ def test_a_key_that_is_none_is_not_quoted(server: Server, monkeypatch: pytest.Mo
         RemoteEncoder(server.url, "m", api_key_env="MY_KEY").encode_documents(["a"])
     assert "cret" not in str(raised.value)
     assert server.connections == 0
+
+
+def test_what_a_server_says_can_not_command_a_terminal(server: Server) -> None:
+    def speak(handler: Handler, line: bytes) -> bool:
+        handler.wfile.write(line + b"\r\nLocation: http://[\x1b[2J\r\nContent-Length: 0\r\n\r\n")
+        handler.close_connection = True
+        return True
+
+    for line in (b"HTTP/1.1 400 \x1b[2J\x07" + b"x" * 9000, b"HTTP/1.1 301 \x1b[2J", b"HTTP/1.1 \x1b[2J" + b"x" * 9000):
+        server.misbehave = lambda _, handler, line=line: speak(handler, line)
+        with pytest.raises(nf.Unavailable, match=r"\[2J") as raised:
+            RemoteEncoder(server.url, "m", max_retries=0).encode_documents(["a"])
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 600
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -725,7 +760,7 @@ def tls_url(server: Server, certificate: Path) -> str:
 def test_tls(server: Server, tls_url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(nf.Unavailable, match=r"certificate that can't be verified .*SSL_CERT_FILE"):
         RemoteEncoder(tls_url, "m").encode_documents(["a"])
-    assert server.asked == []
+    assert (server.asked, server.connections) == ([], 1)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     encoder = RemoteEncoder(tls_url, "m", batch_size=4)
     np.testing.assert_array_equal(encoder.encode_documents(TEXTS), vectors_of(TEXTS))
@@ -832,7 +867,6 @@ def test_tokens_that_the_server_did_not_count_are_given_back() -> None:
 
 
 def test_requests_keep_the_limits(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.encode.remote.limits.MINUTE", 0.5)
     monkeypatch.setattr(Limits.__init__, "__defaults__", (time.monotonic, 0.5))
     times: list[float] = []
     server.misbehave = lambda *_: times.append(time.monotonic()) is not None
@@ -840,6 +874,15 @@ def test_requests_keep_the_limits(server: Server, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(encoder.encode_documents(TEXTS[:12]), vectors_of(TEXTS[:12]))
     assert len(times) == 12
     assert all(later - earlier > 0.5 for earlier, later in zip(sorted(times), sorted(times)[4:], strict=False))
+
+
+def test_requests_that_failed_count_for_a_minute_and_no_longer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits.__init__, "__defaults__", (time.monotonic, 0.1))
+    server.misbehave = failing(3, lambda handler: handler.refuse(503))
+    began = time.monotonic()
+    encoder = RemoteEncoder(server.url, "m", requests_per_minute=1, total_timeout=0.2)
+    np.testing.assert_array_equal(encoder.encode_documents(["a"]), vectors_of(["a"]))
+    assert 0.3 < time.monotonic() - began < 3
 
 
 def test_requests_are_made_small_enough_for_the_tokens_of_a_minute(server: Server) -> None:
@@ -864,6 +907,26 @@ def test_the_first_error_ends_the_other_requests(server: Server) -> None:
         RemoteEncoder(server.url, "m", batch_size=1, concurrency=4).encode_documents(TEXTS)
     assert time.monotonic() - began < 2
     assert len(server.asked) == 4
+    assert not threads_of_ours()
+
+
+def test_the_first_error_ends_the_waits_between_attempts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "FIRST_DELAY", 30.0)
+    monkeypatch.setattr(asking.random, "uniform", lambda least, most: most)
+    waiting = threading.Barrier(4)
+
+    def one_refused(number: int, handler: Handler) -> bool:
+        if waiting.wait(10) == 0:
+            time.sleep(0.1)  # the others are waiting by then, or will find that they needn't
+            return handler.refuse(401, "no")
+        return handler.refuse(503)
+
+    server.misbehave = one_refused
+    began = time.monotonic()
+    with pytest.raises(nf.Unavailable, match="401"):
+        RemoteEncoder(server.url, "m", batch_size=1, concurrency=4).encode_documents(TEXTS)
+    assert time.monotonic() - began < 2
+    assert (len(server.asked), server.connections) == (4, 4)
     assert not threads_of_ours()
 
 
@@ -962,6 +1025,7 @@ def test_a_name_has_one_form_and_is_read_back(given: str, form: str | None) -> N
         ("http://#m", "must have a host"),
         ("http://h:99999/v1#m", "a port from 0 to 65535"),
         ("http://[::1/v1#m", "must have a host"),
+        ("http://a..b/v1#m", "must have a host"),
         ("http://h/v1?key=s3cret#m", "must have no query"),
         ("http://ann:s3cret@h/v1#m", "no user and password"),
         ("http://s3cret@h/v1#m", "no user and password"),
@@ -1052,6 +1116,31 @@ def test_a_collection_is_opened_again_without_a_name(server: Server, tmp_path: P
         assert len(col) == 40
     with pytest.raises(nf.Conflict, match="the collection was made with encoder="):
         nf.open(tmp_path / "col.nf", encoder=f"{server.url}#another")
+
+
+def test_a_collection_moves_to_another_server_of_the_same_model(server: Server, proxy: Server, tmp_path: Path) -> None:
+    with nf.open(tmp_path / "col.nf", encoder=f"{server.url}#m") as col:
+        col.add(TEXTS)
+    server.asked.clear()
+    with nf.open(tmp_path / "col.nf", encoder=f"{proxy.url}#m") as col:
+        assert col.search("text number 7", k=1, mode="semantic").doc_ids == ["7"]
+    assert server.asked == []
+    assert "text number 7" in proxy.texts()
+
+
+def test_a_server_that_has_another_model_of_the_same_name(server: Server, tmp_path: Path) -> None:
+    with nf.open(tmp_path / "col.nf", encoder=f"{server.url}#m") as col:
+        col.add(TEXTS)
+
+    def reverse(answer: dict[str, Any]) -> dict[str, Any]:
+        for entry in answer["data"]:
+            vector = np.frombuffer(base64.b64decode(entry["embedding"]), "<f4")
+            entry["embedding"] = vector[::-1].tolist()
+        return answer
+
+    server.change = reverse
+    with nf.open(tmp_path / "col.nf") as col, pytest.raises(nf.Conflict, match="the probe"):
+        col.search("a", mode="semantic")
 
 
 def test_a_server_that_has_another_model_by_now(server: Server, tmp_path: Path) -> None:

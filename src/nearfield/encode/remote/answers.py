@@ -45,13 +45,15 @@ def read_answer(body: bytes, texts: int) -> tuple[Vectors, int | None]:
     for entry in listed:
         place = entry.get("index") if isinstance(entry, dict) else None
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < texts:
-            raise BadAnswer(f"a vector whose index is {place!r}, where it must be an int from 0 to {texts - 1}")
+            raise BadAnswer(
+                f"a vector whose index is {repr(place)[:40]}, where it must be an int from 0 to {texts - 1}"
+            )
         if rows[place] is not None:
             raise BadAnswer(f"two vectors with the index {place}")
         rows[place] = _vector(entry.get("embedding"), place)
     lengths = sorted({len(row) for row in rows if row is not None})
     if len(lengths) != 1:
-        raise BadAnswer(f"vectors of {' and '.join(map(str, lengths))} dimensions in one answer")
+        raise BadAnswer(f"vectors of {lengths[0]} and of {lengths[-1]} dimensions at once")
     return np.array(rows, np.float32), _tokens(answer.get("usage"))
 
 
@@ -67,8 +69,13 @@ def said(body: bytes) -> str:
             found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), None)
     if isinstance(found, str):
         text = found
-    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return a text with spaces for what would be no letter on a terminal, but a command to it."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _parse(body: bytes) -> Any:

@@ -7,13 +7,13 @@ import random
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from nearfield._version import __version__
-from nearfield.encode.remote.answers import said
+from nearfield.encode.remote.answers import printable, said
 from nearfield.encode.remote.bulk import Call
 from nearfield.encode.remote.limits import Limits, Use
 from nearfield.encode.remote.transport import Reply, TooLong, Transport
@@ -26,6 +26,9 @@ _HOPELESS = b"insufficient_quota"
 """What OpenAI says beside 429 when it is not the minute's limit that is used up, but the money."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 20.0
+_SHOWN = 200
+"""Characters of an address that is repeated."""
+
 _OPENAI = "https://api.openai.com/v1"
 _OPENAI_KEY = "OPENAI_API_KEY"
 
@@ -65,41 +68,45 @@ class Endpoint:
         headers = self._headers()
         end = time.monotonic() + self._patience.total_timeout
         for attempt in range(self._patience.max_retries + 1):
-            use = self._limits.take(tokens, call.stopped)
+            began = time.monotonic()
+            use = None if call.stopped() else self._limits.take(tokens, call.stopped)
             if use is None:
                 break
-            deadline = min(time.monotonic() + self._patience.timeout, end)
+            now = time.monotonic()
+            end += now - began  # the server isn't to blame for our limits
             asked = 0.0
             try:
-                reply = self._transport.post(body, headers, deadline=deadline, most=most, call=call)
+                deadline = min(now + self._patience.timeout, end)
+                reply = self._without_key(self._transport.post(body, headers, deadline=deadline, most=most, call=call))
             except (OSError, HTTPException, TooLong) as error:
-                if _is_final(error):
-                    raise Unavailable(f"{self.url} {_describe(error)}") from None
                 failure = _describe(error)
+                if _is_final(error):
+                    raise self.error(failure) from None
             else:
                 if reply.status not in PASSING or _HOPELESS in reply.body:
                     return reply, use
-                failure, asked = self.told(reply), _retry_after(reply)
+                failure, asked = _told(reply), _retry_after(reply)
             finally:
                 self._limits.settle(use, None)
             wait = asked + random.uniform(0, min(LONGEST_DELAY, FIRST_DELAY * 2**attempt))
-            if attempt == self._patience.max_retries or call.stopped() or time.monotonic() + wait >= end:
-                raise Unavailable(self._gave_up(failure, attempt + 1, asked))
+            if attempt == self._patience.max_retries or time.monotonic() + wait >= end:
+                raise self._gave_up(failure, attempt + 1, asked)
             call.sleep(wait)
-        raise Unavailable(f"{self.url} was not asked: the call was broken off")
+        raise self.error("was not asked: the call was broken off")
 
     def settle(self, use: Use, tokens: int | None) -> None:
         """Say how many tokens a request had as the server counts them."""
         self._limits.settle(use, tokens)
 
-    def told(self, reply: Reply) -> str:
-        """Return what a server said with its refusal, shortened and without the key."""
-        message = said(reply.body)
+    def _without_key(self, reply: Reply) -> Reply:
+        """Return an answer without the key, before it is shortened, which could leave a part."""
+        key = self._key().encode()
+        return replace(reply, body=reply.body.replace(key, b"...")) if key else reply
+
+    def error(self, failure: str) -> Unavailable:
+        """Return the error for a failure, without the key and with nothing that a terminal would obey."""
         key = self._key()
-        if key:
-            message = message.replace(key, "…")
-        status = f"answered {reply.status} {reply.reason}".rstrip()
-        return f"{status}: {message!r}" if message else status
+        return Unavailable(printable(f"{self.url} {failure.replace(key, '…') if key else failure}"))
 
     def refusal(self, reply: Reply) -> Unavailable:
         """Return the error for an answer that is a refusal."""
@@ -109,18 +116,16 @@ class Endpoint:
         elif reply.status in (404, 405):
             hint = "check the address (most end with /v1) and the model's name"
         elif 300 <= reply.status < 400:
-            parts = urlsplit(reply.headers.get("Location", ""))
-            host = parts.netloc.rpartition("@")[2]
-            hint = f"redirects are not followed; name the address itself ({parts.scheme}://{host}{parts.path})"
+            hint = f"redirects are not followed; name the address itself ({_destination(reply)})"
         elif reply.status in (400, 413, 422):
             hint = "check the model's name, its dimension, and how many tokens it takes (max_tokens)"
-        return Unavailable(f"{self.url} {self.told(reply)}" + (f"; {hint}" if hint else ""))
+        return self.error(f"{_told(reply)}; {hint}" if hint else _told(reply))
 
-    def _gave_up(self, failure: str, attempts: int, asked: float) -> str:
+    def _gave_up(self, failure: str, attempts: int, asked: float) -> Unavailable:
         times = "once" if attempts == 1 else f"{attempts} times"
         longer = f", and asks to wait {asked:.0f} s" if asked else ""
-        return (
-            f"{self.url} {failure} (tried {times}{longer}); see whether the server is up and has no more to do than it "
+        return self.error(
+            f"{failure} (tried {times}{longer}); see whether the server is up and has no more to do than it "
             "can, and try again; ingest with a source goes on where it stopped"
         )
 
@@ -181,12 +186,31 @@ def _describe(error: Exception) -> str:
         return "did not answer in time"
     if isinstance(error, socket.gaierror):
         return f"can't be reached: its host's name is not known ({error.strerror})"
-    return f"can't be reached, or broke off its answer: {type(error).__name__}: {error}"
+    return f"can't be reached, or broke off its answer: {type(error).__name__}: {str(error)[:_SHOWN]}"
+
+
+def _told(reply: Reply) -> str:
+    """Return what a server said with its refusal, shortened."""
+    status, message = f"answered {reply.status} {reply.reason[:40]}".rstrip(), said(reply.body)
+    return f"{status}: {message!r}" if message else status
+
+
+def _header(reply: Reply, name: str) -> str:
+    return next((value.strip() for key, value in reply.headers.items() if key.lower() == name), "")
+
+
+def _destination(reply: Reply) -> str:
+    """Return where a redirect leads, without what could be secret in it."""
+    try:
+        parts = urlsplit(_header(reply, "location"))
+    except ValueError:
+        return "its Location is no URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:_SHOWN]
 
 
 def _retry_after(reply: Reply) -> float:
     """Return how many seconds a server asks to wait, as a number or until a date; 0 if it doesn't."""
-    asked = next((value.strip() for name, value in reply.headers.items() if name.lower() == "retry-after"), "")
+    asked = _header(reply, "retry-after")
     if asked.isascii() and asked.isdigit():
         return float(asked[:9])
     try:

@@ -17,7 +17,7 @@ from nearfield.encode.protocol import Vectors
 from nearfield.encode.remote.names import check_url, format_name, parse_name
 from nearfield.encode.remote.options import RemoteKeywords, RemoteOptions, check_words
 from nearfield.encode.texts import check_texts
-from nearfield.errors import InvalidInput, Unavailable
+from nearfield.errors import InvalidInput
 from nearfield.forks import tell_of_forks
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class RemoteEncoder:
             vectors, tokens = read_answer(reply.body, len(texts))
             self._fix_dimension(vectors.shape[1])
         except BadAnswer as error:
-            raise Unavailable(f"{endpoint.url} answered {error}; nothing of it was taken") from None
+            raise endpoint.error(f"answered {error}; nothing of it was taken") from None
         endpoint.settle(use, tokens)
         return vectors
 

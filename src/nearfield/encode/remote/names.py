@@ -36,13 +36,16 @@ def check_url(url: object) -> str:
     >>> check_url("HTTP://LocalHost:8080/v1/")
     'http://localhost:8080/v1'
     """
-    if not isinstance(url, str) or not is_remote(url):
-        raise InvalidInput(f"url must begin with http:// or https://, as 'https://api.openai.com/v1', got {type(url)}")
+    if not isinstance(url, str):
+        raise InvalidInput(f"url must be a str, as 'https://api.openai.com/v1', got {type(url).__name__}")
+    if not is_remote(url):  # which is not repeated in messages: it may hold a password
+        raise InvalidInput("url must begin with http:// or https://, as 'https://api.openai.com/v1' does")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidInput("url must be printable ASCII without spaces; write other characters as %XX, hosts in IDNA")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as looking it up will
     except ValueError:
         raise InvalidInput("url must have a host and, if any, a port from 0 to 65535") from None
     if "@" in parts.netloc:

@@ -27,6 +27,9 @@ from nearfield.errors import InvalidInput
 
 CONNECT_SECONDS = 10.0
 
+IDLE_SECONDS = 30.0
+"""How long a connection is kept: a router may drop one that is idle, without a word to either end."""
+
 
 class TooLong(Exception):
     """An answer is longer than any right one."""
@@ -95,7 +98,7 @@ class Transport:
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._lock = threading.Lock()
-        self._idle: list[HTTPConnection] = []
+        self._idle: list[tuple[float, HTTPConnection]] = []
         weakref.finalize(self, _close, self._idle)
 
     def post(self, body: bytes, headers: Mapping[str, str], *, deadline: float, most: int, call: Call) -> Reply:
@@ -113,8 +116,7 @@ class Transport:
             TooLong: it has more bytes.
         """
         while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
+            connection = self._kept()
             kept = connection is not None
             connection = connection or self._connect(deadline)
             try:
@@ -147,8 +149,16 @@ class Transport:
             if not whole:
                 connection.close()
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
         return reply
+
+    def _kept(self) -> HTTPConnection | None:
+        """Return a connection that was used a moment ago; if the last one is too old, all are."""
+        with self._lock:
+            if self._idle and time.monotonic() - self._idle[-1][0] < IDLE_SECONDS:
+                return self._idle.pop()[1]
+            _close(self._idle)
+            return None
 
     @cached_property
     def _proxy(self) -> SplitResult | None:
@@ -210,7 +220,7 @@ def _authorization(proxy: SplitResult | None) -> dict[str, str]:
     return {"Proxy-Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
 
 
-def _close(connections: list[HTTPConnection]) -> None:
-    for connection in connections:
+def _close(idle: list[tuple[float, HTTPConnection]]) -> None:
+    while idle:
         with contextlib.suppress(OSError):
-            connection.close()
+            idle.pop()[1].close()
