@@ -253,6 +253,31 @@ class TestFolders:
         with pytest.raises(InvalidInput, match=r"tokenizer\.json has no token for 'a'"):
             load_encoder(folder).encode_documents(["b"])
 
+    def test_a_tokenizer_without_its_unknown_token(self, folder: Path) -> None:
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        del tokenizer["model"]["vocab"]["[UNK]"]
+        tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "[UNK]"]
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        encoder = load_encoder(folder)
+        assert encoder.encode_documents(["the river"]).shape == (1, 16)
+        for use in (encoder.encode_documents, encoder.count_tokens):
+            for texts in (["器"], ["器"] * 9):
+                with pytest.raises(InvalidInput, match=r"tokenizer\.json can't be used: .*\[UNK\]"):
+                    use(texts)
+
+    def test_a_limit_without_room_for_the_special_tokens(self, folder: Path) -> None:
+        edit(folder / "sentence_bert_config.json", max_seq_length=1)
+        with pytest.raises(InvalidInput, match=r"puts 2 special tokens around a text, and the model's limit is 1;"):
+            load_encoder(folder).encode_documents(["a"])
+
+    @pytest.mark.parametrize("key", ["hidden_size", "max_position_embeddings"])
+    def test_sizes_beyond_all_memory(self, folder: Path, key: str) -> None:
+        shutil.rmtree(folder / "1_Pooling")
+        (folder / "modules.json").unlink()
+        edit(folder / "config.json", **{key: 4 * 10**12})
+        with pytest.raises(InvalidInput, match=r"model\.safetensors is truncated, or another model's.* 4000000000000"):
+            load_encoder(folder)
+
     def test_the_fingerprint_tells_what_the_vectors_mean(self, folder: Path) -> None:
         def fingerprint(precision: str = "auto") -> str:
             return load_encoder(folder, precision=precision).fingerprint
@@ -360,6 +385,11 @@ class TestDense:
     def test_sizes_that_cannot_be(self, folder: Path, changes: dict[str, object]) -> None:
         edit(folder / "2_Dense" / "config.json", **changes)
         with pytest.raises(InvalidInput, match=r"2_Dense/config\.json must have in_features 16"):
+            load_encoder(folder)
+
+    def test_a_size_beyond_all_memory(self, folder: Path) -> None:
+        edit(folder / "3_Dense" / "config.json", out_features=10**12)
+        with pytest.raises(InvalidInput, match=r"3_Dense/config\.json has out_features 1000000000000, more than"):
             load_encoder(folder)
 
     def test_weights_of_another_size(self, folder: Path) -> None:

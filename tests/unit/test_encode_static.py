@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import subprocess
@@ -167,6 +168,13 @@ class TestIdentity:
         write_tokenizer(folder / "tokenizer.json", {"red": 1, "green": 0, "[UNK]": 2, "blue": 3})
         seen.add(load_encoder(folder).fingerprint)
         assert len(seen) == 6
+
+    def test_what_a_collection_records(self, folder: Path) -> None:
+        identity = load_encoder(static_embedding(folder, "StaticEmbedding"), truncate_dim=2).identity  # type: ignore[attr-defined]
+        weights = (folder / "model.safetensors").read_bytes()
+        assert identity["files"]["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+        assert (identity["kind"], identity["truncate_dim"], identity["precision"]) == ("model2vec", 2, "float32")
+        assert identity["runtime"].startswith("nearfield ") and "NumPy" in identity["runtime"]
 
     def test_what_config_json_adds_besides_is_no_part_of_it(self, folder: Path) -> None:
         first = load_encoder(folder).fingerprint

@@ -66,10 +66,13 @@ def read_dense(folder: Path, name: str, into: int) -> Dense:
             f"{path} must have in_features {into}, as what comes before it gives, and out_features of at least 1; "
             f"it has {declared!r} and {out!r}; fetch it again"
         )
-    if not (folder / name / "model.safetensors").is_file():
+    weights = folder / name / "model.safetensors"
+    if not weights.is_file():
         raise InvalidInput(
             f"{folder / name} has no model.safetensors; fetch it, or save the model again with sentence-transformers"
         )
+    if out * into > weights.stat().st_size:
+        raise InvalidInput(f"{path} has out_features {out}, more than {weights} has bytes for; fetch them again")
     return Dense(name, into, out, bool(config.get("bias", True)), DENSE_ACTIVATIONS[activation])
 
 

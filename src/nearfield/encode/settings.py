@@ -90,6 +90,7 @@ def read_settings(folder: Path, *, truncate_dim: int | None = None) -> ModelSett
     """
     config = _config(folder)
     shape = read_shape(config, folder / "config.json")
+    _check_size(shape, folder)
     modules = _modules(folder)
     prompts = read_prompts(folder)
     poolings: tuple[str, ...] = ("mean",)
@@ -120,6 +121,16 @@ def _config(folder: Path) -> dict[str, Any]:
                 "model.safetensors and tokenizer.json: fetch the missing file, or name another model"
             )
     return read_object(folder / "config.json")
+
+
+def _check_size(shape: Shape, folder: Path) -> None:
+    """Raise if the positions' vectors alone are larger than the weights: before memory is asked for by such sizes."""
+    size = (folder / "model.safetensors").stat().st_size
+    if shape.hidden * shape.positions > size:
+        raise InvalidInput(
+            f"{folder / 'model.safetensors'} is truncated, or another model's: it has {size} bytes, and config.json "
+            f"asks for {shape.positions} positions of dimension {shape.hidden}; fetch it again"
+        )
 
 
 def _modules(folder: Path) -> list[tuple[str, str]]:

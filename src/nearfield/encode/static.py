@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield._version import __version__
+from nearfield.encode.model_identity import model_identity, revision_of
 from nearfield.encode.protocol import Vectors
 from nearfield.encode.safetensors import Weights
 from nearfield.encode.static_settings import read_static_settings, static_truncate_dim
@@ -100,6 +102,17 @@ class StaticEncoder:
             **self._settings.identity(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a collection records of the model beside the fingerprint; see `nearfield.encode.identity`."""
+        settings = {**self._settings.identity(), "truncate_dim": self._truncate_dim}
+        told = model_identity(self._settings.folder, self._weights.digest, settings, self.precision)
+        return {
+            **told,
+            "runtime": f"nearfield {__version__}, NumPy {np.__version__}",
+            "revision": revision_of(self._root),
+        }
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, without prompt and truncation."""

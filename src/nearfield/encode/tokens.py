@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -55,12 +56,20 @@ class Tokens:
             self._tokenizer.normalizer = InTurn([Lowercase(), *([own] if own is not None else [])])
 
     def _special_tokens(self) -> tuple[Ids, Ids]:
-        marked = self._tokenizer.encode("a")
-        plain = len(self._tokenizer.encode("a", add_special_tokens=False).ids)
+        with self._named_errors():
+            marked = self._tokenizer.encode("a")
+            plain = len(self._tokenizer.encode("a", add_special_tokens=False).ids)
         if 0 not in marked.special_tokens_mask:
             raise InvalidInput(f"{self._path} has no token for 'a', not even one for what is unknown; fetch it again")
         first = marked.special_tokens_mask.index(0)
         return marked.ids[:first], marked.ids[first + plain :]
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # tokenizers raises bare Exception, such as for an unknown token without an id
+            raise InvalidInput(f"{self._path} can't be used: {error}; fetch it again") from None
 
     def _size(self) -> int:
         """Return what every id is below: the number of tokens, unless the ids have gaps."""
@@ -82,13 +91,15 @@ class Tokens:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Return the token ids of each text."""
-        if len(texts) <= _FEW:
-            return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-        return [one.ids for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        with self._named_errors():
+            if len(texts) <= _FEW:
+                return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+            return [one.ids for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has."""
-        return [len(one) for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        with self._named_errors():
+            return [len(one) for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def matrix(self, ids: Sequence[Ids], max_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return padded ids, int64 `(n, width)`, and lengths, int64 `(n,)`, special tokens included and counted.
@@ -96,9 +107,15 @@ class Tokens:
         Texts beyond `max_length` tokens are truncated to it. What pads is masked, so any id does.
 
         Raises:
-            InvalidInput: the tokenizer's ids have gaps, and one may have no vector.
+            InvalidInput: the special tokens alone are too many, or the tokenizer's ids have gaps, and one may have
+                no vector.
         """
         room = max_length - self.special
+        if room < 0:
+            raise InvalidInput(
+                f"{self._path} puts {self.special} special tokens around a text, and the model's limit is "
+                f"{max_length}; its files must belong to the same model"
+            )
         rows = [[*self._before, *one[:room], *self._after] for one in ids]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         step = _WIDTHS if len(rows) == 1 else 1
