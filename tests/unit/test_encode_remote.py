@@ -664,6 +664,17 @@ def test_the_key_is_told_to_nobody(
     assert not [text for text in told if KEY[:6] in text]
 
 
+@pytest.mark.parametrize("key", ["A", "0", "EMPTY"])
+def test_a_word_instead_of_a_key_changes_no_answer(server: Server, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    for encoding in ("float", "base64"):
+        encoder = RemoteEncoder(server.url, "m", api_key_env="MY_KEY", encoding_format=encoding)
+        np.testing.assert_array_equal(encoder.encode_documents(TEXTS), vectors_of(TEXTS))
+    server.misbehave = lambda _, handler: handler.refuse(401, "A0 EMPTY")
+    with pytest.raises(nf.Unavailable, match="answered 401 Unauthorized: 'A0 EMPTY'"):
+        encoder.encode_documents(["a"])
+
+
 @pytest.mark.parametrize("key", ["sk\nsecret: 1", "sk secret", "sk-sécret", "sk\x00secret"])
 def test_a_key_that_is_none_is_not_quoted(server: Server, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, "MY_KEY": key})
@@ -975,18 +986,35 @@ def test_an_interrupt_that_is_not_ours_alone() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_process_that_is_interrupted_ends(server: Server, tmp_path: Path) -> None:
+def test_a_search_that_is_interrupted_ends(server: Server, tmp_path: Path) -> None:
+    with nf.open(tmp_path / "col.nf", encoder=f"{server.url}#m") as col:
+        col.add(TEXTS)
+    server.asked.clear()
+    server.misbehave = lambda number, handler: handler.wait()
+    interrupt(server, ["search", str(tmp_path / "col.nf"), "a"], requests=1)
+
+
+def test_an_ingestion_that_is_interrupted_ends(server: Server, tmp_path: Path) -> None:
     server.misbehave = lambda number, handler: number > 0 and handler.wait()
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 5))
-    arguments = ["add", str(tmp_path / "col.nf"), str(tmp_path / "texts.jsonl"), "--encoder", f"{server.url}#m"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nearfield.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    interrupt(
+        server,
+        ["add", str(tmp_path / "col.nf"), str(tmp_path / "texts.jsonl"), "--encoder", f"{server.url}#m"],
+        requests=2,
     )
-    deadline = time.monotonic() + 30
-    while len(server.asked) < 2 and time.monotonic() < deadline:
-        server.released.wait(0.01)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+
+
+def interrupt(server: Server, arguments: list[str], requests: int) -> None:
+    """Run a command, interrupt it when so many requests came, and see it end."""
+    with subprocess.Popen([sys.executable, "-m", "nearfield.cli", *arguments], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while len(server.asked) < requests and time.monotonic() < deadline:
+            server.released.wait(0.01)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert process.returncode == 130
 
 

@@ -33,6 +33,10 @@ def existing(path: str, *, encoding: bool = False) -> Iterator[Collection]:
 
 
 def _load(collection: Collection) -> None:
+    from nearfield.encode.remote.names import is_remote
+
     # An error is not lost: the search asks for the encoder again, and gets it again.
     with suppress(NearfieldError):
-        _ = collection.encoder
+        # There is nothing to load of an endpoint, and this thread would wait for it after an interrupt.
+        if not is_remote(collection.stats().encoder):
+            _ = collection.encoder

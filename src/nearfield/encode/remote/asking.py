@@ -29,6 +29,9 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 20.0
 _SHOWN = 200
 """Characters of an address that is repeated."""
 
+_SECRET = 8
+"""Characters that a key has at least, of a server that has secret ones."""
+
 _OPENAI = "https://api.openai.com/v1"
 _OPENAI_KEY = "OPENAI_API_KEY"
 
@@ -100,13 +103,13 @@ class Endpoint:
 
     def _without_key(self, reply: Reply) -> Reply:
         """Return an answer without the key, before it is shortened, which could leave a part."""
-        key = self._key().encode()
-        return replace(reply, body=reply.body.replace(key, b"...")) if key else reply
+        secret = self._secret().encode()
+        return replace(reply, body=reply.body.replace(secret, b"...")) if secret else reply
 
     def error(self, failure: str) -> Unavailable:
         """Return the error for a failure, without the key and with nothing that a terminal would obey."""
-        key = self._key()
-        return Unavailable(printable(f"{self.url} {failure.replace(key, '…') if key else failure}"))
+        secret = self._secret()
+        return Unavailable(printable(f"{self.url} {failure.replace(secret, '...') if secret else failure}"))
 
     def refusal(self, reply: Reply) -> Unavailable:
         """Return the error for an answer that is a refusal."""
@@ -150,6 +153,11 @@ class Endpoint:
         """Return the key as the environment has it now; empty if there is none for this address."""
         variable = self._key_variable or (_OPENAI_KEY if self._is_keys_own() else "")
         return os.environ.get(variable, "").strip() if variable else ""
+
+    def _secret(self) -> str:
+        """Return the key if it is one: servers without keys are given a word, which may be part of any answer."""
+        key = self._key()
+        return key if len(key) >= _SECRET else ""
 
     def _is_keys_own(self) -> bool:
         """Return whether OPENAI_API_KEY is meant for this host.
