@@ -1203,6 +1203,24 @@ def test_an_interrupted_ingestion_goes_on_where_it_stopped(server: Server, tmp_p
         assert (hits.doc_ids, len(col)) == (["3"], 100)
 
 
+def test_vectors_are_brought_back_without_the_endpoint(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    name = f"{server.url}#m"
+    with nf.open(tmp_path / "col.nf", encoder=name) as col:
+        col.add(TEXTS)
+        col.export_parquet(tmp_path / "out.parquet")
+    server.misbehave = lambda _, handler: handler.refuse(401, "no key")
+    with nf.open(tmp_path / "other.nf", encoder=name) as col:
+        col.import_parquet(tmp_path / "out.parquet")
+        assert col.search(vector_of(TEXTS[3]), k=1, mode="semantic").doc_ids == ["3"]
+        assert len(col.search("text number 3", mode="lexical")) > 0
+        with pytest.raises(nf.Unavailable, match="no key"):
+            col.search("text number 3", mode="semantic")
+    server.misbehave = lambda *_: False
+    with nf.open(tmp_path / "other.nf") as col:
+        assert col.search("text number 3", k=1, mode="semantic").doc_ids == ["3"]
+
+
 def test_the_command_line(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     name = f"{server.url}#m"
