@@ -27,6 +27,10 @@ DENSE_ACTIVATIONS = {
 class Normalise:
     """To unit length; a zero vector stays as it is."""
 
+    def identity(self) -> object:
+        """Return what stands for the step in the fingerprint."""
+        return "normalise"
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -37,6 +41,10 @@ class Dense:
     out: int
     bias: bool
     activation: str
+
+    def identity(self) -> object:
+        """Return what stands for the step in the fingerprint, beside its weights; its folder's name may change."""
+        return [self.activation, self.into, self.out, self.bias]
 
 
 Step: TypeAlias = Normalise | Dense

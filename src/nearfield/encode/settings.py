@@ -66,13 +66,13 @@ class ModelSettings:
             "max_length": self.max_length,
             "lower_case": self.lower_case,
             "pooling": self.poolings[0] if len(self.poolings) == 1 else list(self.poolings),
-            "normalise": self.head == (Normalise(),),
+            "normalise": self.head[-1:] == (Normalise(),),
             "prompts": [self.document_prompt, self.query_prompt],
         }
         more = {
             "model_type": self.shape.model_type if self.shape.model_type != "bert" else None,
             "padding": self.shape.padding or None,
-            "head": [repr(step) for step in self.head] if dense_steps(self.head) else None,
+            "head": [step.identity() for step in self.head] if dense_steps(self.head) else None,
             "truncate_dim": self.truncate_dim,
         }
         return identity | {name: value for name, value in more.items() if value is not None}
