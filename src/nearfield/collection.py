@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from nearfield import checks, ingest
 from nearfield.documents import Document, check_doc_id, read_documents
 from nearfield.documents.coerce import Documents
+from nearfield.encode.cache import CachedEncoder, CacheStats, cached
 from nearfield.encode.protocol import Encoder, Vectors
 from nearfield.engine.open import open_engine
-from nearfield.engine.protocol import Engine, Health, Snapshot, Stats
-from nearfield.errors import InvalidInput
+from nearfield.engine.protocol import Engine, Settings, Stats
+from nearfield.engine.reports import Health, Snapshot
+from nearfield.errors import Conflict, InvalidInput, NearfieldError
 from nearfield.filters import Where, parse
 from nearfield.forks import tell_of_forks
 from nearfield.hits import Hits
@@ -24,6 +26,7 @@ from nearfield.search import Query, SearchKeywords, SearchOptions, search_batch
 if TYPE_CHECKING:
     from nearfield.cluster import Clustering
     from nearfield.evaluate import Report
+    from nearfield.migrate import BackgroundMigration, Manner, MigrateKeywords, MigrationReport, Target
 
 _LEFT_BEHIND: list[Encoder | None] = []
 """Encoders of a parent process: ending them in the child would wait for threads that it doesn't have."""
@@ -39,11 +42,23 @@ class Collection:
     context manager, or call `close`, to release its files.
     """
 
-    def __init__(self, engine: Engine, encoder: Encoder | str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: Encoder | str | None = None,
+        *,
+        loaded: Encoder | None = None,
+        cache: bool | str | Path = False,
+    ) -> None:
         self._engine = engine
         self._encoder_choice = encoder
+        self._cache = cache
         self._encoder: Encoder | None = None
-        self._loading = threading.Lock()
+        self._compared: str | None = None
+        self._loaded = loaded
+        self._successor: tuple[Encoder, Encoder | str] | None = None  # and how to load it again
+        self._migrating: list[BackgroundMigration] = []
+        self._loading = threading.RLock()
         tell_of_forks(self)
 
     def before_fork(self, deadline: float) -> None:
@@ -52,13 +67,13 @@ class Collection:
     def after_fork(self, *, in_child: bool) -> None:
         """Forget the encoder in the child, if it can be loaded again: its threads stayed behind."""
         if in_child:
-            self._loading = threading.Lock()
-            _LEFT_BEHIND.append(self._encoder)
-            self._encoder = None
+            self._loading = threading.RLock()
+            _LEFT_BEHIND.extend((self._encoder, self._loaded))
+            self._encoder = self._loaded = None
 
-    def __reduce__(self) -> tuple[Callable[..., Collection], tuple[str, Encoder | str | None]]:
+    def __reduce__(self) -> tuple[Callable[..., Collection], tuple[str, Encoder | str | None, bool | str | Path]]:
         """Let a process that is started by 'spawn' open the same collection."""
-        return _open_again, (self._engine.location, self._encoder_choice)
+        return _open_again, (self._engine.location, self._encoder_choice, self._cache)
 
     # -- documents -------------------------------------------------------------------------------------------------
 
@@ -313,16 +328,21 @@ class Collection:
             keys = view.keys(condition)
             stored = view.read(keys)
             vectors = view.document_vectors(keys)
+            fingerprint = view.fingerprint
         texts = [f"{document.title}\n{document.text}".strip() for document in stored]
         names = [document.doc_id for document in stored]
         return find_clusters(
-            names, vectors, texts, n_clusters=n_clusters, method=method, seed=seed, encode=self._encode_whole
-        )
+            names, vectors, texts, n_clusters=n_clusters, method=method, seed=seed,
+            encode=lambda texts: self._encode_whole(texts, fingerprint),
+        )  # fmt: skip
 
-    def _encode_whole(self, texts: Sequence[str]) -> Vectors:
+    def _encode_whole(self, texts: Sequence[str], fingerprint: str | None) -> Vectors:
         from nearfield.encode.whole import encode_documents
 
-        return encode_documents(texts, self.encoder)
+        encoder = self.encoder
+        if fingerprint not in (None, encoder.fingerprint):
+            raise Conflict("the collection was migrated to another encoder since it was clustered; cluster it again")
+        return encode_documents(texts, encoder)
 
     def evaluate(
         self,
@@ -347,6 +367,84 @@ class Collection:
         from nearfield.evaluate.search import evaluate_search
 
         return evaluate_search(self, queries, qrels, measures, options)
+
+    @overload
+    def migrate(
+        self, encoder: str | Path | Encoder, *, background: Literal[False] = False, **how: Unpack[MigrateKeywords]
+    ) -> MigrationReport: ...
+    @overload
+    def migrate(
+        self, encoder: str | Path | Encoder, *, background: Literal[True], **how: Unpack[MigrateKeywords]
+    ) -> BackgroundMigration: ...
+    def migrate(
+        self,
+        encoder: str | Path | Encoder,
+        *,
+        switch: bool | Callable[[MigrationReport], bool] = True,
+        queries: Mapping[str, str] | Sequence[str] | str | Path | None = None,
+        qrels: Mapping[str, Any] | str | Path | None = None,
+        measures: Sequence[str] = ("nDCG@10",),
+        compare: bool = True,
+        replace_given: bool = False,
+        background: bool = False,
+        progress: Progress | None = None,
+    ) -> MigrationReport | BackgroundMigration:
+        """Encode every document with another encoder, then use its vectors, and return what was done.
+
+        Reads and writes, also by other processes, go on with the old vectors until all of them are replaced in one
+        step. What was made is on disk: after an error or a kill, the same call goes on without encoding it again.
+        Texts are split into passages anew. Before the switch, the new vectors are compared with the old ones.
+
+        Args:
+            encoder: A model's name, a model's folder, or an `Encoder`. If the vectors are its own already, nothing is
+                done.
+            switch: False: stop before the switch; the same call then switches, and `give_up_migration` removes what was
+                made. Or a function that is called with the report, and decides.
+            queries: What to compare with: a list of texts, or {query_id: text}, or a BEIR or TREC file; if not given,
+                the nearest neighbours of a hundred documents.
+            qrels: Judgements of the queries, as for `evaluate`: then `measures` of hybrid search, old and new.
+            measures: As for `evaluate`.
+            compare: False: don't compare.
+            replace_given: Let documents whose vectors were given have vectors of their texts instead.
+            background: Return at once; a thread does the work, and its end is waited for with `wait`.
+            progress: Called with (encoded, total) documents.
+
+        Raises:
+            InvalidInput: an argument is out of range, or the encoder's vectors can't be taken.
+            Conflict: a migration to another encoder was begun, or a document has a vector that was given, and
+                `replace_given` is false, or it has no text.
+            Locked: another process is migrating; or, at the switch, is writing. What was made stays.
+        """
+        from nearfield.encode.load import load_encoder, name_of
+        from nearfield.migrate import BackgroundMigration, Manner, Target
+
+        manner = Manner(switch, queries, qrels, measures, compare, replace_given)
+        loaded = load_encoder(encoder)
+        name = name_of(encoder if isinstance(encoder, str | Path) else loaded) or loaded.name
+        successor = cached(loaded, self._cache)
+        # Known before the switch, so that a thread that searches meanwhile finds it.
+        self._successor = (successor, name if isinstance(encoder, str | Path) else loaded)
+        target = Target(successor, name)
+        if not background:
+            return self._migrate(target, manner, progress or (lambda *_: None), lambda: False)
+        work = BackgroundMigration(lambda show, stopped: self._migrate(target, manner, show, stopped), progress)
+        self._migrating.append(work)
+        return work
+
+    def _migrate(
+        self, target: Target, manner: Manner, progress: Progress, stopped: Callable[[], bool]
+    ) -> MigrationReport:
+        from nearfield.migrate import run
+
+        return run(self._engine, lambda: self.encoder, target, manner, progress, stopped)
+
+    def give_up_migration(self) -> bool:
+        """Remove what an unfinished migration has made, and return whether there was one.
+
+        Raises:
+            Locked: a process or thread is migrating; end that first.
+        """
+        return self._engine.give_up_migration()
 
     def stats(self) -> Stats:
         """Return counts, bytes on disk, the kind of index, and the space that deleted documents still take."""
@@ -435,26 +533,51 @@ class Collection:
             Conflict: the collection's vectors come from another encoder.
             MissingDependency: the model's files are not there; the message says how to get them.
         """
-        with self._loading:
-            if self._encoder is None:
-                from nearfield.encode import load_encoder
+        from nearfield.encode import load_encoder
+        from nearfield.encode.identity import check_same
 
-                settings = self._engine.settings
-                encoder = load_encoder(self._encoder_choice or settings.encoder)
-                checks.same_vectors(settings, encoder.dimension, encoder.fingerprint, f"the encoder {encoder.name!r}")
-                self._encoder = encoder
-            fixed = self._engine.settings.fingerprint
-            if fixed is not None and fixed != self._encoder.fingerprint:  # since another process stored the first batch
-                checks.same_vectors(
-                    self._engine.settings,
-                    self._encoder.dimension,
-                    self._encoder.fingerprint,
-                    f"the encoder {self._encoder.name!r}",
-                )
+        with self._loading:
+            settings = self._engine.settings
+            encoder = self._encoder or self._loaded or load_encoder(self._encoder_choice or settings.encoder)
+            # Once, and again if the first batch was stored, or the collection migrated, in the meantime.
+            if self._encoder is None or settings.fingerprint != self._compared:
+                if settings.fingerprint not in (None, encoder.fingerprint):
+                    encoder = self._followed(settings, encoder)
+                check_same(settings, encoder)
+                self._compared = settings.fingerprint
+            if self._encoder is None or encoder.fingerprint != self._encoder.fingerprint:
+                self._encoder = cached(encoder, self._cache)
             return self._encoder
 
+    def _followed(self, settings: Settings, encoder: Encoder) -> Encoder:
+        """Return the encoder to which a collection was migrated since ours was chosen; ours if it isn't known."""
+        from nearfield.encode import load_encoder
+
+        if self._successor is not None and self._successor[0].fingerprint == settings.fingerprint:
+            encoder, self._encoder_choice = self._successor
+        elif self._encoder_choice is None or isinstance(self._encoder_choice, str):
+            try:
+                encoder = load_encoder(settings.encoder)
+            except NearfieldError as error:
+                raise Conflict(
+                    f"the collection's vectors come from the encoder {settings.encoder!r}, which can't be loaded by "
+                    f"that name ({error}); open it again with nearfield.open(..., encoder=...)"
+                ) from error
+            self._encoder_choice = settings.encoder
+        self._loaded = None
+        return encoder
+
+    @property
+    def cache_stats(self) -> CacheStats | None:
+        """Hits, misses and size of the cache of vectors; None without one, and until the encoder is used."""
+        return self._encoder.stats if isinstance(self._encoder, CachedEncoder) else None
+
     def close(self) -> None:
-        """Release files and locks; calling it again does nothing."""
+        """Release files and locks; calling it again does nothing. Migrations in the background end before."""
+        while self._migrating:
+            self._migrating.pop().stop()
+        if self._cache is not False and isinstance(self._encoder, CachedEncoder):
+            self._encoder.close()
         self._engine.close()
 
     def __enter__(self) -> Self:
@@ -478,5 +601,5 @@ def _doc_ids(doc_ids: str | int | Iterable[str | int]) -> list[str]:
     return [check_doc_id(doc_id) for doc_id in doc_ids]
 
 
-def _open_again(location: str, encoder: Encoder | str | None) -> Collection:
-    return Collection(open_engine(location, None), encoder)
+def _open_again(location: str, encoder: Encoder | str | None, cache: bool | str | Path) -> Collection:
+    return Collection(open_engine(location, None), encoder, cache=cache)

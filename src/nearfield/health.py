@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearfield.engine.open import folder_of
-from nearfield.engine.protocol import Health, Repair, Settings, Snapshot
+from nearfield.engine.protocol import Settings
+from nearfield.engine.reports import Health, Repair, Snapshot
 from nearfield.errors import NearfieldError
 
 if TYPE_CHECKING:
@@ -93,19 +94,21 @@ def repair(location: str | Path, encoder: str | Path | Encoder | None = None) ->
         CorruptCollection: it can't be mended, since its database is missing, or is another collection's.
         NearfieldError: a file can't be read or written.
     """
-    from nearfield import checks
     from nearfield.encode import DEFAULT_ENCODER, load_encoder
+    from nearfield.encode.identity import check_same
+    from nearfield.encode.load import as_encoder, name_of
     from nearfield.engine.local.care.repair import repair as repair_folder
-    from nearfield.opening import name_of
+
+    given = encoder if encoder is None or isinstance(encoder, str | Path) else as_encoder(encoder)
 
     def load(settings: Settings) -> Encoder:
-        loaded = load_encoder(settings.encoder if encoder is None else encoder)
-        checks.same_vectors(settings, loaded.dimension, loaded.fingerprint, f"the encoder {loaded.name!r}")
+        loaded = load_encoder(settings.encoder if given is None else given)
+        check_same(settings, loaded)
         return loaded
 
     folder = folder_of(location)
     with _told_failures(folder):
-        return repair_folder(folder, load, name_of(encoder) or DEFAULT_ENCODER)
+        return repair_folder(folder, load, name_of(given) or DEFAULT_ENCODER)
 
 
 @contextmanager

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from inspect import getattr_static
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nearfield.collection import Collection
 from nearfield.encode import DEFAULT_ENCODER
+from nearfield.encode.cache import check_cache
+from nearfield.encode.identity import check_same, what_differs
+from nearfield.encode.load import as_encoder, load_encoder, name_of
 from nearfield.encode.models import find_model
+from nearfield.encode.remote.names import is_remote
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Settings
-from nearfield.errors import Conflict, InvalidInput, NotFound
+from nearfield.errors import Conflict, InvalidInput, NearfieldError, NotFound
 
 if TYPE_CHECKING:
     from nearfield.encode.protocol import Encoder
@@ -26,6 +32,7 @@ def open(  # the word that users know, as in gzip.open
     index: str | None = None,
     recall: float | None = None,
     create: bool = True,
+    cache: bool | str | Path = False,
 ) -> Collection:
     """Return the collection at a path, made if there is none.
 
@@ -33,17 +40,22 @@ def open(  # the word that users know, as in gzip.open
 
     Args:
         location: A folder.
-        encoder: A model's name, a model's folder, or an `Encoder`. "all-MiniLM-L6-v2" if not given.
+        encoder: A model's name, a model's folder, or an object with the methods `encode_documents` and
+            `encode_queries`, such as an `Encoder`. "all-MiniLM-L6-v2" if not given.
         index: "auto" or "exact". This version scans exactly at every size, so "auto" (if not given) chooses that.
         recall: Share of the true nearest neighbours that a search must find, in (0, 1]; 0.95 if not given. The exact
             scan finds all of them.
         create: False: there must be a collection.
+        cache: True: keep the encoder's vectors on disk, in a folder of the user's caches or the one that is given, so
+            that a text that any collection with the same encoder has had isn't encoded again;
+            `nearfield.encode.cache.CachedEncoder` tells more. It is a choice of this opening, not of the collection.
 
     Raises:
         InvalidInput: an argument is out of range, or there is something else at the path.
         NotFound: `create` is false, and there is no collection.
         MissingDependency: a new collection is to be made with a model that is not on this machine.
-        Conflict: an argument differs from what the collection was made with.
+        Conflict: an argument differs from what the collection was made with. The same model by another name or path is
+            no other encoder. What isn't known of an encoder without computing it, is compared before its first use.
         IncompatibleFormat: a newer version wrote the collection.
         CorruptCollection: its files can't be read.
 
@@ -53,31 +65,26 @@ def open(  # the word that users know, as in gzip.open
     0
     """
     _check(index, recall)
-    name = name_of(encoder)
+    check_cache(cache)
+    given = encoder if encoder is None or isinstance(encoder, str | Path) else as_encoder(encoder)
+    name = name_of(given)
     try:
         engine = open_engine(location, None)
     except NotFound:
         if not create:
             raise
-        if isinstance(encoder, str | Path):
+        if isinstance(encoder, str | Path) and not is_remote(str(name)):
             find_model(str(name))  # a misspelt name must not be fixed in a new collection
         wanted = Settings(name or DEFAULT_ENCODER, index or "auto", 0.95 if recall is None else float(recall))
         engine = open_engine(location, wanted)
     try:
-        _check_same(engine.settings, name, index, recall)
-    except Conflict:
+        _check_same(engine.settings, index=index, recall=recall)
+        loaded = _check_encoder(engine.settings, given)
+    except NearfieldError:
         engine.close()
         raise
-    return Collection(engine, name if isinstance(encoder, str | Path) else encoder)
-
-
-def name_of(encoder: str | Path | Encoder | None) -> str | None:
-    """Return what a collection records: a folder by its absolute path, so that it is found from everywhere."""
-    if encoder is None:
-        return None
-    name = str(encoder) if isinstance(encoder, str | Path) else encoder.name
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
+    choice = name if given is None or isinstance(given, str | Path) else given
+    return Collection(engine, choice, loaded=loaded, cache=cache)
 
 
 def _check(index: str | None, recall: float | None) -> None:
@@ -89,14 +96,41 @@ def _check(index: str | None, recall: float | None) -> None:
         raise InvalidInput(f"recall must be a number in (0, 1], got {recall!r}")
 
 
-def _check_same(settings: Settings, encoder: str | None, index: str | None, recall: float | None) -> None:
-    for what, given, kept in (
-        ("encoder", encoder, settings.encoder),
-        ("index", index, settings.index),
-        ("recall", recall, settings.recall),
-    ):
-        if given is not None and given != kept:
-            raise Conflict(
-                f"the collection was made with {what}={kept!r}, and {what}={given!r} was given; leave it out, or make "
-                "a new collection"
-            )
+def _check_same(settings: Settings, **given: object) -> None:
+    for what, value in given.items():
+        if value is not None and value != getattr(settings, what):
+            raise _made_with(what, getattr(settings, what), value)
+
+
+def _check_encoder(settings: Settings, given: str | Path | Encoder | None) -> Encoder | None:
+    """Return the encoder if it had to be loaded to know that it is the collection's by another name.
+
+    Raises:
+        Conflict: it is another, as far as that costs nothing to know.
+    """
+    if given is None:
+        return None
+    name, is_object = name_of(given), not isinstance(given, str | Path)
+    if name == settings.encoder:
+        # A property may have to hash a model's files; what stands in the object doesn't.
+        if is_object and isinstance(getattr_static(given, "fingerprint", None), str):
+            check_same(settings, cast("Encoder", given), probe=False)
+        return None
+    try:
+        loaded = load_encoder(given if is_object else str(name))
+        own = settings.fingerprint or load_encoder(settings.encoder).fingerprint
+        same = own == loaded.fingerprint
+    except NearfieldError:  # not on this machine, so that the name is all there is to compare
+        raise _made_with("encoder", settings.encoder, name) from None
+    if not same:
+        raise _made_with("encoder", settings.encoder, name, what_differs(settings, loaded, probe=False))
+    return loaded
+
+
+def _made_with(what: str, kept: object, given: object, differing: Sequence[str] = ()) -> Conflict:
+    listed = f" ({'; '.join(differing)})" if differing else ""
+    migrate = ", or Collection.migrate(encoder=...) encodes its documents again" if what == "encoder" else ""
+    return Conflict(
+        f"the collection was made with {what}={kept!r}, and {what}={given!r} was given{listed}; leave it out, or make "
+        f"a new collection{migrate}"
+    )

@@ -12,7 +12,7 @@ from nearfield.cli.opened import existing
 from nearfield.cli.output import print_json
 
 if TYPE_CHECKING:
-    from nearfield.engine.protocol import Snapshot
+    from nearfield.engine.reports import Snapshot
 
 
 def command(

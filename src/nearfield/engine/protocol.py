@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.documents import JSON, Document
 from nearfield.encode.protocol import Vectors
+from nearfield.engine.reports import Health, Snapshot
 from nearfield.filters import Condition
+
+if TYPE_CHECKING:
+    from nearfield.engine.migration import Migration
 
 Span: TypeAlias = tuple[int, int]
 """The characters `[start, end)` of a document's text."""
@@ -28,6 +32,7 @@ class Capabilities:
 
     lexical: bool
     atomic_batches: bool
+    migration: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Settings:
         recall: Share of the true neighbours that a search must find, in (0, 1].
         dimension: Length of the vectors; None until there are any.
         fingerprint: Of the encoder that made the vectors; None as long as only given vectors are stored.
+        identity: What is known of that encoder, as `nearfield.encode.identity` has it; None while nothing is.
     """
 
     encoder: str
@@ -47,6 +53,7 @@ class Settings:
     recall: float = 0.95
     dimension: int | None = None
     fingerprint: str | None = None
+    identity: dict[str, Any] | None = field(default=None, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,9 @@ class Stats:
         encoder: Name of the encoder.
         generation: Number of committed writes.
         format: Version of the files' format.
+        path: Where the collection lies.
+        migration: What is under way: the name of the other `encoder`, and for how many documents of the `total` its
+            vectors are `done`; None: no migration was begun.
     """
 
     documents: int
@@ -132,112 +142,10 @@ class Stats:
     generation: int
     format: int
     path: str = field(default="")
+    migration: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as a dict that `json.dumps` takes."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a file of a collection.
-
-    Args:
-        file: Its path.
-        what: In words.
-        doc_ids: Of the documents that it concerns, as far as they are known.
-    """
-
-    file: str
-    what: str
-    doc_ids: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """One line, with the first few doc_ids."""
-        if not self.doc_ids:
-            return f"{self.file}: {self.what}"
-        named = ", ".join(map(repr, self.doc_ids[:5]))
-        more = f" and {len(self.doc_ids) - 5} more" if len(self.doc_ids) > 5 else ""
-        return f"{self.file}: {self.what}: {named}{more}"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a check of every file of a collection found.
-
-    Args:
-        path: The collection.
-        documents: Documents that were looked at.
-        passages: Their passages.
-        generation: Number of the state that was looked at; -1 if it could not be read.
-        problems: What is wrong; empty for a whole collection.
-        notes: What is worth knowing and harms nothing.
-    """
-
-    path: str
-    documents: int
-    passages: int
-    generation: int
-    problems: list[Problem]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the findings as a dict that `json.dumps` takes."""
-        return {"ok": self.ok, **asdict(self)}
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a snapshot, or a collection that was restored from one, holds.
-
-    Args:
-        path: Its folder.
-        documents: Its documents.
-        passages: Their passages.
-        generation: Number of the state.
-        copied_bytes: Bytes of vectors and documents that were written.
-        kept_bytes: Bytes of vectors that were there already.
-    """
-
-    path: str
-    documents: int
-    passages: int
-    generation: int
-    copied_bytes: int
-    kept_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as a dict that `json.dumps` takes."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What a repair did.
-
-    Args:
-        path: The collection.
-        documents: Documents that it has now.
-        rebuilt: What was made anew, in words; empty if nothing was wrong.
-        lost: The documents that could not be kept: doc_id (or "key N" where not even that could be read) and reason.
-        remains: The folder with what was replaced or lost, as it was found; "" if there is none.
-        complete: Whether `lost` names all; False if the database was so damaged that more may be lost.
-    """
-
-    path: str
-    documents: int
-    rebuilt: list[str]
-    lost: dict[str, str]
-    remains: str = ""
-    complete: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what was done as a dict that `json.dumps` takes."""
         return asdict(self)
 
 
@@ -247,6 +155,19 @@ class View(Protocol):
     @property
     def generation(self) -> int:
         """Number of the state: it grows with every committed write."""
+        ...
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the encoder that made the vectors of this state; None if all were given.
+
+        It changes when the collection gets the vectors of another encoder: those of a query must be of the same one.
+        """
+        ...
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of this state's vectors; None if there are none."""
         ...
 
     def __len__(self) -> int:
@@ -297,6 +218,19 @@ class View(Protocol):
         ...
 
 
+class Readable(Protocol):
+    """An engine, as far as a search needs it."""
+
+    @property
+    def settings(self) -> Settings:
+        """What is fixed for this collection."""
+        ...
+
+    def view(self) -> AbstractContextManager[View]:
+        """Return a context in which the newest committed state can be read; safe to use from several threads."""
+        ...
+
+
 class Engine(Protocol):
     """Writes, reads and queries documents with vectors; every engine passes `nearfield.testing.check_engine`."""
 
@@ -325,13 +259,15 @@ class Engine(Protocol):
         *,
         replace: bool,
         fingerprint: str | None = None,
+        identity: dict[str, Any] | None = None,
         bookmark: Bookmark | None = None,
     ) -> list[str]:
         """Store a batch, all or nothing, and return its doc_ids; a document without one is numbered.
 
         When it returns, the batch is on disk and every later view has it. The first batch fixes the dimension, and the
-        first with a `fingerprint` (of the encoder that made its vectors) fixes that. A `bookmark` takes the place of
-        the one with the same source in the same step, also if there are no records.
+        first with a `fingerprint` (of the encoder that made its vectors) fixes that; the first with an `identity` of
+        that encoder as well fixes this. A `bookmark` takes the place of the one with the same source in the same step,
+        also if there are no records.
 
         Raises:
             Conflict: a doc_id exists and `replace` is false, or the fingerprint or the dimension is another than the
@@ -356,6 +292,26 @@ class Engine(Protocol):
 
     def remove_bookmark(self, source: str) -> None:
         """Forget how far the ingestion of a source has come; doing so without a bookmark is fine."""
+        ...
+
+    def migration(self, settings: Settings) -> Migration:
+        """Begin to make vectors of another encoder, or go on with that; for engines whose capabilities name it.
+
+        Args:
+            settings: The encoder's name, fingerprint, identity and dimension, as the collection is to have them.
+
+        Raises:
+            Conflict: a migration to another encoder was begun.
+            Locked: another process or thread has the migration.
+        """
+        ...
+
+    def give_up_migration(self) -> bool:
+        """Remove what a migration has made, and return whether there was one.
+
+        Raises:
+            Locked: another process or thread has the migration.
+        """
         ...
 
     def compact(self) -> None:

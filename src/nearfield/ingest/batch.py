@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nearfield.documents import Document
+from nearfield.encode.identity import identify
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.protocol import Bookmark, Engine, Record, View
 from nearfield.errors import Conflict
@@ -65,12 +66,35 @@ def write(
         given = attach(batch, vectors, engine.settings.dimension)
         return Written(engine.write(given, replace=replace, bookmark=bookmark))
     chosen = encoder()
+    try:
+        return _write_encoded(engine, chosen, batch, replace=replace, bookmark=bookmark, progress=progress)
+    except Conflict:
+        with engine.view() as view:
+            if view.fingerprint in (None, chosen.fingerprint):
+                raise
+    # The collection has got another encoder's vectors since, which may be one that it can load.
+    return _write_encoded(engine, encoder(), batch, replace=replace, bookmark=bookmark, progress=progress)
+
+
+def _write_encoded(
+    engine: Engine,
+    chosen: Encoder,
+    batch: Sequence[Document],
+    *,
+    replace: bool,
+    bookmark: Bookmark | None,
+    progress: Encoded | None,
+) -> Written:
     records: Sequence[Record | None]
     records = _renew(batch, engine, chosen, progress) if replace else encode(batch, chosen, progress)
     changed = [record for record in records if record is not None]
     written: Iterable[str] = ()
     if changed or bookmark is not None:
-        written = engine.write(changed, replace=replace, fingerprint=chosen.fingerprint, bookmark=bookmark)
+        # As long as the collection has none; the texts of the probe are encoded once in a process.
+        identity = identify(chosen) if changed and engine.settings.identity is None else None
+        written = engine.write(
+            changed, replace=replace, fingerprint=chosen.fingerprint, identity=identity, bookmark=bookmark
+        )
     new = iter(written)
     doc_ids = [
         str(document.doc_id) if record is None else next(new) for document, record in zip(batch, records, strict=True)
@@ -101,7 +125,7 @@ def _renew(
                 break
             # Another thread may have written while texts were encoded, so that they are compared once more.
             state = view.generation
-            known = settled(batch, view) if engine.settings.fingerprint == encoder.fingerprint else {}
+            known = settled(batch, view) if view.fingerprint == encoder.fingerprint else {}
         missing = [place for place in range(len(batch)) if place not in known and place not in encoded]
         if not missing:
             break

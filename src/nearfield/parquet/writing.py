@@ -15,7 +15,7 @@ import numpy as np
 
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.protocol import Engine, Settings, Stored, View
-from nearfield.errors import InvalidInput, NearfieldError
+from nearfield.errors import Conflict, InvalidInput, NearfieldError
 from nearfield.filters import Where, parse
 from nearfield.parquet import layout
 
@@ -56,9 +56,12 @@ def export(
     target = _target(file, engine.location)
     with engine.view() as view:
         keys = view.keys(condition)
+        settings = engine.settings
+        if settings.fingerprint != view.fingerprint and len(view):
+            raise Conflict("the collection got the vectors of another encoder at this moment; export it again")
         try:
             with _replacing(target) as stream:
-                _write(stream, view, keys, engine.settings, progress or (lambda *_: None))
+                _write(stream, view, keys, settings, progress or (lambda *_: None))
         except OSError as error:
             raise NearfieldError(
                 f"exporting to {target} failed: {error.strerror or error}; no part of a file is left there"

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from nearfield import checks
 from nearfield.encode.protocol import Vectors
-from nearfield.encode.whole import encode_queries
 from nearfield.engine.protocol import Engine, Keys, Ranking, View
 from nearfield.errors import InvalidInput
 from nearfield.hits import Hits
 from nearfield.rank.order import best
 from nearfield.search import SearchOptions
 from nearfield.search.query import GetEncoder, read_queries
-from nearfield.search.run import answer, candidates
+from nearfield.search.run import Asked, answer, candidates, encode_asked
 from nearfield.stages import stage
 
 STRATEGIES = ("average", "best")
@@ -55,26 +54,33 @@ def recommend(engine: Engine, get_encoder: GetEncoder, tastes: Tastes, options: 
     Raises:
         NotFound: a doc_id is not in the collection.
     """
-    wish = _encode_wish(tastes.query, get_encoder)
-    with engine.view() as view, stage("search"):
-        liked = _vectors(view, tastes.liked)
-        disliked = _vectors(view, tastes.disliked)
-        if wish is not None:
-            liked = np.concatenate((liked, wish)) if len(liked) else wish
-        named = [*tastes.liked, *tastes.disliked]
-        if tastes.strategy == "average":
-            ranking, vectors = _average(view, liked, disliked, named, options)
-        else:
-            ranking, vectors = _best(view, liked, disliked, named, options)
-        return answer(view, ranking, vectors, options)
+    while True:
+        wish = _encode_wish(tastes.query, get_encoder)
+        with engine.view() as view, stage("search"):
+            if wish.fits(view):
+                return _recommend(view, wish.vectors, tastes, options)
+        # The collection has got another encoder's vectors since.
 
 
-def _encode_wish(query: str | None, get_encoder: GetEncoder) -> Vectors | None:
+def _recommend(view: View, wish: Vectors | None, tastes: Tastes, options: SearchOptions) -> Hits:
+    liked = _vectors(view, tastes.liked)
+    disliked = _vectors(view, tastes.disliked)
+    if wish is not None:
+        liked = np.concatenate((liked, wish)) if len(liked) else wish
+    named = [*tastes.liked, *tastes.disliked]
+    if tastes.strategy == "average":
+        ranking, vectors = _average(view, liked, disliked, named, options)
+    else:
+        ranking, vectors = _best(view, liked, disliked, named, options)
+    return answer(view, ranking, vectors, options)
+
+
+def _encode_wish(query: str | None, get_encoder: GetEncoder) -> Asked:
     if query is None:
-        return None
+        return Asked(None)
     texts = read_queries(query, "semantic", None).texts
     with stage("encode"):
-        return encode_queries(texts, get_encoder())
+        return encode_asked(texts, get_encoder())
 
 
 def _vectors(view: View, doc_ids: Sequence[str]) -> Vectors:

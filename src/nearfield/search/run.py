@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
-from nearfield.encode.protocol import Vectors
+from nearfield.encode.protocol import Encoder, Vectors
+from nearfield.encode.remote.names import is_remote
 from nearfield.encode.whole import encode_queries
-from nearfield.engine.protocol import Engine, Ranking, View
+from nearfield.engine.protocol import Ranking, Readable, View
 from nearfield.hits import Hits
 from nearfield.rank import fusion
 from nearfield.rank.diversity import diversify
@@ -28,7 +31,7 @@ LEAST_CANDIDATES = 100
 
 
 def search_batch(
-    engine: Engine, get_encoder: GetEncoder, query: object, options: SearchOptions, *, cold: bool = False
+    engine: Readable, get_encoder: GetEncoder, query: object, options: SearchOptions, *, cold: bool = False
 ) -> Hits | list[Hits]:
     """Return the hits of one query, or of each query of a list; `Collection.search` describes it.
 
@@ -39,29 +42,60 @@ def search_batch(
         options: Likewise.
         cold: The encoder is yet to be loaded.
     """
-    queries = read_queries(query, options.mode, engine.settings.dimension)
-    vectors = queries.vectors
-    with engine.view() as view:
-        if not len(view) or not len(queries):
-            answers = [Hits() for _ in range(len(queries))]
-            return answers[0] if queries.single else answers
-    if vectors is None and options.mode != "lexical":
-        with stage("encode"):
-            encode = _encode_beside if cold else _encode
-            vectors = encode(engine, get_encoder, queries, options)
-    with engine.view() as view:
-        with stage("search"):
-            found = _find(view, queries, vectors, options)
-        with stage("read"):
-            answers = [present(view, one, options) for one in found]
-    return answers[0] if queries.single else answers
+    while True:
+        queries = read_queries(query, options.mode, engine.settings.dimension)
+        with engine.view() as view:
+            if not len(view) or not len(queries):
+                answers = [Hits() for _ in range(len(queries))]
+                return answers[0] if queries.single else answers
+        asked = Asked(queries.vectors)
+        if asked.vectors is None and options.mode != "lexical":
+            with stage("encode"):
+                # Of an endpoint there is nothing to load, and a thread that waits for it would outlive an interrupt.
+                beside = cold and not is_remote(engine.settings.encoder)
+                encode = _encode_beside if beside else _encode
+                asked = encode(engine, get_encoder, queries, options)
+        with engine.view() as view:
+            if not asked.fits(view):
+                continue  # the collection has got another encoder's vectors since
+            with stage("search"):
+                found = _find(view, queries, asked.vectors, options)
+            with stage("read"):
+                answers = [present(view, one, options) for one in found]
+        return answers[0] if queries.single else answers
 
 
-def _encode(engine: Engine, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Vectors:  # noqa: ARG001
-    return encode_queries(queries.texts, get_encoder())
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What documents' vectors are to be compared with.
+
+    Args:
+        vectors: float32 `(n, d)` of unit length; None: nothing, in lexical search.
+        fingerprint: Of the encoder that made them; None if they were given.
+    """
+
+    vectors: Vectors | None
+    fingerprint: str | None = None
+
+    def fits(self, view: View) -> bool:
+        """Return whether they can be compared with the vectors of a state."""
+        if self.vectors is None:
+            return True
+        if None not in (self.fingerprint, view.fingerprint) and self.fingerprint != view.fingerprint:
+            return False
+        return view.dimension in (None, self.vectors.shape[1])
 
 
-def _encode_beside(engine: Engine, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Vectors:
+def encode_asked(texts: Sequence[str], encoder: Encoder) -> Asked:
+    """Return texts as what documents are compared with."""
+    return Asked(encode_queries(texts, encoder), encoder.fingerprint)
+
+
+def _encode(engine: Readable, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Asked:  # noqa: ARG001
+    return encode_asked(queries.texts, get_encoder())
+
+
+def _encode_beside(engine: Readable, get_encoder: GetEncoder, queries: Queries, options: SearchOptions) -> Asked:
     """Encode in a thread, and meanwhile read what the search will need: an encoder takes half a second to load."""
     with ThreadPoolExecutor(1) as pool:
         encoding = pool.submit(_encode, engine, get_encoder, queries, options)

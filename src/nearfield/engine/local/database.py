@@ -279,6 +279,16 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
         raise sqlite3.DatabaseError(f"the table 'settings' is damaged: {error}") from error
 
 
+def read_origin(connection: sqlite3.Connection) -> tuple[int | None, str | None]:
+    """Return what is asked of the settings with each state: the dimension, and the encoder's fingerprint."""
+    rows = connection.execute("SELECT name, value FROM settings WHERE name IN ('dimension', 'fingerprint')").fetchall()
+    try:
+        values = {name: json.loads(value) for name, value in rows}
+        return values["dimension"], values["fingerprint"]
+    except (TypeError, ValueError, KeyError) as error:
+        raise sqlite3.DatabaseError(f"the table 'settings' is damaged: {error!r}") from error
+
+
 def write_settings(connection: sqlite3.Connection, settings: Settings) -> None:
     """Replace the collection's settings."""
     connection.executemany(

@@ -7,8 +7,10 @@ lexical/             the BM25 index, derived
 columns/             what a process holds of the documents in memory, derived: so that opening is quick
 snapshot.json        in a snapshot: which states of which collection it may hold (see snapshot.py)
 damaged/             what a repair replaced
+migration/           vectors of another encoder in the making (see changeover/)
 writer.lock          held by the process that writes
 lexical.lock         held by the process that brings the BM25 index up to date
+migration.lock       held by the process that makes the vectors of another encoder
 
 docs/formats.md describes them.
 """
@@ -78,6 +80,16 @@ class Layout:
         return self.root / "damaged"
 
     @property
+    def migration(self) -> Path:
+        """The folder of another encoder's vectors in the making."""
+        return self.root / "migration"
+
+    @property
+    def migration_lock(self) -> Path:
+        """The file that a process locks to make another encoder's vectors."""
+        return self.root / "migration.lock"
+
+    @property
     def writer_lock(self) -> Path:
         """The file that the writing process locks."""
         return self.root / "writer.lock"
@@ -89,12 +101,13 @@ class Layout:
 
     def sizes(self) -> dict[str, int]:
         """Return bytes on disk by part."""
-        return {
+        sizes = {
             "documents": sum(_size(file) for file in self.root.glob("documents.sqlite*")),
             "vectors": _sizes(self.vectors),
             "lexical": _sizes(self.lexical),
             "columns": _sizes(self.columns),
         }
+        return sizes | ({"migration": _sizes(self.migration)} if self.migration.exists() else {})
 
 
 def _sizes(folder: Path) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
-from nearfield.engine.local.database import Counters, counters, read_settings, rising, segments
+from nearfield.engine.local.database import Counters, counters, read_origin, rising, segments
 from nearfield.engine.local.growing import extended
 from nearfield.engine.local.segments import Folder
 from nearfield.index.exact import Rows
@@ -36,6 +36,7 @@ class State:
         live_rows: How many rows the live documents have.
         blocks: The vectors.
         lineage: The same for all states whose slots mean the same.
+        fingerprint: Of the encoder that made the vectors; None if all were given.
     """
 
     generation: int
@@ -47,6 +48,7 @@ class State:
     live_rows: int
     blocks: Blocks
     lineage: object = field(default_factory=object)
+    fingerprint: str | None = None
 
     @property
     def rows(self) -> Rows:
@@ -94,9 +96,10 @@ def advance(state: State, connection: sqlite3.Connection, folder: Folder) -> Sta
     if state.generation < now.history:
         # What was deleted and moved in between is no longer on record.
         state = replace(EMPTY, blocks=state.blocks, lineage=object())
-    dimension = read_settings(connection).dimension or 0
-    blocks = state.blocks.advanced(folder, segments(connection), dimension)
-    return _add(_move(_delete(state, connection), connection, blocks), now, connection, blocks)
+    dimension, fingerprint = read_origin(connection)
+    blocks = state.blocks.advanced(folder, segments(connection), dimension or 0)
+    advanced = _add(_move(_delete(state, connection), connection, blocks), now, connection, blocks)
+    return replace(advanced, fingerprint=fingerprint)
 
 
 def _delete(state: State, connection: sqlite3.Connection) -> State:

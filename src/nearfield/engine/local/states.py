@@ -51,6 +51,11 @@ class States:
             if missing is not None and counters(connection).generation == generation:
                 raise missing
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the encoder that made the vectors of the newest known state; None if that isn't known."""
+        return self._state.fingerprint
+
     def write(self, connection: sqlite3.Connection) -> State:
         """Return the state that a write transaction begins with; nothing may have been written in it yet."""
         with self._lock:

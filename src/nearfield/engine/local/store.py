@@ -11,20 +11,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nearfield.durable import make_folder
+from nearfield.encode.identity import Identity
 from nearfield.engine.local import compaction, migration, schema, writing
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.care import check, snapshot
+from nearfield.engine.local.changeover import making
+from nearfield.engine.local.columns import Columns
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
 from nearfield.engine.local.follower import Follower
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder
+from nearfield.engine.local.state import State
 from nearfield.engine.local.states import States
 from nearfield.engine.local.upkeep import Upkeep
 from nearfield.engine.local.view import LocalView
 from nearfield.engine.open import folder_of
-from nearfield.engine.protocol import Bookmark, Capabilities, Health, Record, Settings, Snapshot, Stats
+from nearfield.engine.protocol import Bookmark, Capabilities, Record, Settings, Stats
+from nearfield.engine.reports import Health, Snapshot
 from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldError, NotFound
 from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
@@ -51,7 +56,7 @@ class LocalEngine:
         CorruptCollection: its files can't be read.
     """
 
-    capabilities = Capabilities(lexical=True, atomic_batches=True)
+    capabilities = Capabilities(lexical=True, atomic_batches=True, migration=True)
 
     def __init__(self, root: Path, settings: Settings | None = None) -> None:
         self._layout = Layout(root)
@@ -137,8 +142,8 @@ class LocalEngine:
     @property
     def settings(self) -> Settings:
         """What is fixed for this collection."""
-        if self._settings.fingerprint is None:
-            # Another process may have written the first batch.
+        if self._settings.identity is None or self._states.fingerprint not in (None, self._settings.fingerprint):
+            # A process may have written the first batch since, or switched to another encoder's vectors.
             with self._database.reading() as connection:
                 self._settings = read_settings(connection)
         return self._settings
@@ -146,10 +151,14 @@ class LocalEngine:
     @contextmanager
     def view(self) -> Iterator[LocalView]:
         """Give the newest committed state."""
+        with self._reading() as (connection, state, columns):
+            yield LocalView(connection, state, columns, self._lexical)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sqlite3.Connection, State, Columns]]:
         self._check_open()
         with self._database.reading() as connection:
-            state, columns = self._states.read(connection)
-            yield LocalView(connection, state, columns, self._lexical)
+            yield connection, *self._states.read(connection)
 
     def write(
         self,
@@ -157,13 +166,14 @@ class LocalEngine:
         *,
         replace: bool,
         fingerprint: str | None = None,
+        identity: Identity | None = None,
         bookmark: Bookmark | None = None,
     ) -> list[str]:
         """Store a batch, all or nothing, and return its doc_ids."""
         doc_ids: list[str] = []
         with self._transaction() as connection:
             if records:
-                writing.fix_settings(connection, records, fingerprint)
+                writing.fix_settings(connection, records, fingerprint, identity)
                 doc_ids = writing.store(
                     connection, self._folder, records, replacing=replace, encoded=fingerprint is not None
                 )
@@ -197,6 +207,20 @@ class LocalEngine:
         """Forget how far the ingestion of a source has come."""
         with self._transaction() as connection:
             writing.remove_bookmark(connection, source)
+
+    def migration(self, settings: Settings) -> making.LocalMigration:
+        """Begin to make vectors of another encoder, or go on with that."""
+        return making.begin(self._home(), settings)
+
+    def give_up_migration(self) -> bool:
+        """Remove what a migration has made, and return whether there was one."""
+        return making.give_up(self._home())
+
+    def _home(self) -> making.Home:
+        self._check_open()
+        return making.Home(
+            self._layout, self._folder, self._database, self._lexical, self._reading, self._alone, self._transaction
+        )
 
     def compact(self) -> None:
         """Free the space of deleted and replaced documents now."""
@@ -253,6 +277,14 @@ class LocalEngine:
                 connection.rollback()
 
     @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else write, in this process or another."""
+        with self._writing, self._told_failures():
+            self._check_open()
+            self._writer_lock.acquire()
+            yield
+
+    @contextmanager
     def _told_failures(self) -> Iterator[None]:
         try:
             yield
@@ -291,6 +323,7 @@ class LocalEngine:
             generation=state.generation,
             format=files.VERSION,
             path=self.location,
+            migration=making.under_way(self._layout, self._folder.identity.hex(), state),
         )
 
     def settle(self) -> None:

@@ -142,6 +142,8 @@ class Upkeep:
         marker = saved.marker_of(self._layout.columns)
         if marker is None or session_of(connection, marker.generation) != marker.session:
             return state.count
+        if marker.generation < counters(connection).history:  # all have other places since
+            return state.count
         added = len(state.keys) - int(np.searchsorted(state.keys, marker.next_key))
         (moved,) = connection.execute(
             "SELECT count(*) FROM moves WHERE generation > ?", (marker.generation,)

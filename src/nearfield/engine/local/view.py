@@ -20,7 +20,7 @@ from nearfield.errors import CorruptCollection
 from nearfield.filters import Condition
 from nearfield.index.exact import GATHER_BELOW, best_documents
 from nearfield.lexical.analysis import query_terms, terms
-from nearfield.lexical.bm25 import Allowed
+from nearfield.lexical.bm25 import BM25, Allowed
 from nearfield.rank.order import best
 
 
@@ -39,6 +39,17 @@ class LocalView:
     def generation(self) -> int:
         """Number of the state."""
         return self._state.generation
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the encoder that made the vectors."""
+        return self._state.fingerprint
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors; None if there are none."""
+        blocks = self._state.rows.blocks
+        return blocks[0].shape[1] if blocks else None
 
     def __len__(self) -> int:
         return self._state.count
@@ -72,7 +83,7 @@ class LocalView:
         rows = self._state.rows
         counts = rows.counts[slots]
         vectors = rows.gather(rows.of(slots))
-        known = np.array(vector_sums_of(self._connection, keys.tolist()))
+        known = self._vector_sums(keys)
         damaged = np.flatnonzero(known != vector_sums(vectors, counts))
         if len(damaged):
             (doc_id,) = self.doc_ids(keys[damaged[:1]])
@@ -116,7 +127,7 @@ class LocalView:
             slots = self._state.slots(keys)
             return (slots >= 0) & mask[slots] if len(mask) else np.zeros(len(keys), np.bool_)
 
-        index = self._lexical_keeper.index(self._state, self._connection)
+        index = self._index()
         allowed = Allowed(int(mask.sum()), lambda: self._state.keys[mask], among)
         return [self._ranking(*index.search(query, k, allowed), k) for query in queries]
 
@@ -124,6 +135,12 @@ class LocalView:
         """Return how many of the query's distinct terms each text has."""
         wanted = set(query_terms(query))
         return [len(wanted.intersection(terms(text))) for text in texts]
+
+    def _vector_sums(self, keys: Keys) -> NDArray[np.int64]:
+        return np.array(vector_sums_of(self._connection, keys.tolist()), np.int64)
+
+    def _index(self) -> BM25:
+        return self._lexical_keeper.index(self._state, self._connection)
 
     def _allowed(self, where: Condition | None, exclude: Sequence[str]) -> NDArray[np.bool_]:
         mask = self._state.live if where is None else self._columns.mask(where, self._state, self._connection)

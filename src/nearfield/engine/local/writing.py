@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield import checks
+from nearfield.encode.identity import Identity, check_probes, differences
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local import segments
 from nearfield.engine.local.database import (
@@ -30,16 +31,28 @@ from nearfield.engine.protocol import Bookmark, Record
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
-def fix_settings(connection: sqlite3.Connection, records: Sequence[Record], fingerprint: str | None) -> None:
-    """Fix the dimension and the encoder's fingerprint with the first batch that has them, and hold others to them.
+def fix_settings(
+    connection: sqlite3.Connection,
+    records: Sequence[Record],
+    fingerprint: str | None,
+    identity: Identity | None = None,
+) -> None:
+    """Fix the dimension and the encoder's identity with the first batch that has them, and hold others to them.
 
     Raises:
         Conflict: they differ from what is fixed.
     """
     settings = read_settings(connection)
     dimension = records[0].vectors.shape[1]
-    checks.same_vectors(settings, dimension, fingerprint, "the batch")
-    fixed = replace(settings, dimension=dimension, fingerprint=settings.fingerprint or fingerprint)
+    differing = differences(settings.identity or {}, identity or {})
+    checks.same_vectors(settings, dimension, fingerprint, "the batch", differing)
+    check_probes(settings.identity, identity, "that of the batch")
+    fixed = replace(
+        settings,
+        dimension=dimension,
+        fingerprint=settings.fingerprint or fingerprint,
+        identity=settings.identity or identity,
+    )
     if fixed != settings:
         write_settings(connection, fixed)
 
@@ -63,7 +76,7 @@ def store(
     counts = np.array([len(record.spans) for record in records], np.int64)
     firsts, next_segment = append(connection, folder, vectors, counts, now.next_segment)
     sums = vector_sums(vectors, counts)
-    spans = [_spans(record) for record in records]
+    spans = [spans_of(record) for record in records]
     connection.executemany(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         _document_rows(records, doc_ids, spans, now.next_key, firsts, sums, encoded),
@@ -178,6 +191,7 @@ def _text_rows(
         key += 1
 
 
-def _spans(record: Record) -> str | None:
+def spans_of(record: Record) -> str | None:
+    """Return a document's spans as they are stored: None for one passage, the whole text."""
     whole = len(record.spans) == 1 and record.spans[0] == (0, len(record.document.text))
     return None if whole else json.dumps(record.spans)

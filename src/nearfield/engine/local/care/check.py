@@ -12,9 +12,10 @@ from nearfield.engine.local.care import wal
 from nearfield.engine.local.care.check_derived import check_columns, check_lexical
 from nearfield.engine.local.care.check_tables import Basis, check_places, check_structure, steady, unless_busy
 from nearfield.engine.local.care.inspection import Findings, SegmentFiles, Table, check_vectors, read_documents
+from nearfield.engine.local.changeover import damage
 from nearfield.engine.local.database import Database, select_in
 from nearfield.engine.local.layout import Layout, Manifest
-from nearfield.engine.protocol import Health, Problem
+from nearfield.engine.reports import Health, Problem
 from nearfield.errors import CorruptCollection, IncompatibleFormat, InvalidInput, NearfieldError, NotFound
 
 
@@ -162,3 +163,5 @@ def _note_leftovers(layout: Layout, basis: Basis, findings: Findings) -> None:
     for file in sorted(layout.vectors.glob("*")):
         if file.name not in known:
             findings.notes.append(f"{file} belongs to no state; the next writer removes it")
+    migration = damage.note(layout.migration, basis.identity, basis.settings.fingerprint)
+    findings.notes += [migration] if migration else []

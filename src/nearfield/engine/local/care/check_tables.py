@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from nearfield.encode.identity import valid
 from nearfield.engine.local import schema
 from nearfield.engine.local.care.inspection import SHARED, Findings, SegmentFiles, Table, runs, sharing, within
 from nearfield.engine.local.database import Counters, Database, counters, read_settings, segments
@@ -127,6 +128,8 @@ def _check_settings(basis: Basis) -> None:
         raise ValueError("settings are not what can be set")
     if type(recall) not in (int, float) or not 0 < recall <= 1:
         raise ValueError(f"the setting 'recall' is {recall!r}")
+    if settings.identity is not None and valid(settings.identity)["fingerprint"] != settings.fingerprint:
+        raise ValueError("the setting 'identity' is of another fingerprint")
     if dimension is None and not basis.segments:
         return
     if type(dimension) is not int or not 1 <= dimension <= 1 << 20:

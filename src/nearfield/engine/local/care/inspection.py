@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.database import rising
 from nearfield.engine.local.segments import HEADER_BYTES, Folder, Segment, check_header
-from nearfield.engine.protocol import Problem
+from nearfield.engine.reports import Problem
 from nearfield.errors import CorruptCollection
 
 Integers = NDArray[np.int64]

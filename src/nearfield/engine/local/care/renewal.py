@@ -19,6 +19,7 @@ import numpy as np
 
 from nearfield import checks
 from nearfield.durable import sync_folder
+from nearfield.encode.identity import is_identity
 from nearfield.encode.passages import passage_input
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.local import schema, writing
@@ -133,13 +134,17 @@ class Renewal:
             try:
                 found[name] = json.loads(value)
             except (ValueError, TypeError):
-                continue
+                found[name] = _UNREADABLE
+        found.setdefault("identity", None)  # an earlier version has none
         defaults = Settings(encoder, dimension=Counter(dimensions).most_common(1)[0][0] if dimensions else None)
         values = {field.name: found.get(field.name, getattr(defaults, field.name)) for field in fields(Settings)}
         for name, fine in _FINE.items():
             if name not in found or not fine(found[name]):
                 values[name] = getattr(defaults, name)
                 self.done.append(f"the setting {name!r}, which could not be read, as {values[name]!r}")
+        if values["identity"] is not None and values["identity"]["fingerprint"] != values["fingerprint"]:
+            values["identity"] = None
+            self.done.append("the setting 'identity', which was of another fingerprint, as None")
         settings = Settings(**values)
         write_settings(self._connection, settings)
         return settings
@@ -292,12 +297,15 @@ class Renewal:
             stream.write(json.dumps({**remains, "reason": reason}, ensure_ascii=False) + "\n")
 
 
+_UNREADABLE = object()
+
 _FINE: dict[str, Callable[[Any], bool]] = {
     "encoder": lambda value: isinstance(value, str) and bool(value),
     "index": lambda value: value in ("auto", "exact"),
     "recall": lambda value: type(value) in (int, float) and 0 < value <= 1,
     "dimension": lambda value: value is None or (type(value) is int and 1 <= value <= 1 << 20),
     "fingerprint": lambda value: value is None or isinstance(value, str),
+    "identity": lambda value: value is None or is_identity(value),
 }
 
 

@@ -23,7 +23,8 @@ from nearfield.engine.local.database import Database
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.store import LocalEngine
-from nearfield.engine.protocol import Health, Repair, Settings
+from nearfield.engine.protocol import Settings
+from nearfield.engine.reports import Health, Repair
 from nearfield.errors import CorruptCollection, NearfieldError
 
 

@@ -31,7 +31,7 @@ from nearfield.engine.local.database import Database, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder
-from nearfield.engine.protocol import Snapshot
+from nearfield.engine.reports import Snapshot
 from nearfield.errors import Conflict, CorruptCollection, InvalidInput, NearfieldError, NotFound
 from nearfield.stages import stage
 

@@ -1,0 +1,7 @@
+"""A collection's vectors made anew by another encoder: resumable, compared with the old ones, switched at once."""
+
+from nearfield.migrate.background import BackgroundMigration
+from nearfield.migrate.report import Comparison, MigrationReport
+from nearfield.migrate.run import Manner, MigrateKeywords, Target, run
+
+__all__ = ["BackgroundMigration", "Comparison", "Manner", "MigrateKeywords", "MigrationReport", "Target", "run"]
