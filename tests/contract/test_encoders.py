@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from nearfield.encode import Vectors, load_encoder
 from nearfield.encode.sentence_transformers import SentenceTransformersEncoder
 from nearfield.encode.texts import check_texts
+from nearfield.errors import InvalidInput
 from nearfield.testing import check_encoder
 
 MODELS = Path(__file__).parents[1] / "formats" / "golden_vectors" / "models"
@@ -35,6 +37,31 @@ def test_sentence_transformers() -> None:
     np.testing.assert_allclose(adapter.encode_queries(texts), built_in.encode_queries(texts), atol=2e-5)
     assert (adapter.max_tokens, adapter.dimension) == (built_in.max_tokens, built_in.dimension)
     assert adapter.count_tokens(texts) == built_in.count_tokens(texts)
+
+
+def test_sentence_transformers_cuts_and_runs_static_models() -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra sentence-transformers is not installed")
+    adapter = load_encoder(MODELS / "static-embedding", runtime="sentence-transformers", device="cpu", truncate_dim=5)
+    check_encoder(adapter)
+    static = load_encoder(MODELS / "static-embedding", truncate_dim=5)
+    np.testing.assert_allclose(adapter.encode_queries(["how"]), static.encode_queries(["how"]), atol=2e-5)
+    assert (adapter.max_tokens, adapter.dimension) == (None, 5)
+    whole = load_encoder(MODELS / "static-embedding", runtime="sentence-transformers", device="cpu")
+    assert whole.fingerprint != adapter.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "abacus"}, "with device 'abacus'"),
+        ({"truncate_dim": 17}, "truncate_dim must be at most 16"),
+        ({"truncate_dim": 0}, "truncate_dim must be an int of at least 1"),
+    ],
+)
+def test_what_sentence_transformers_cannot_do(options: dict[str, Any], message: str) -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra sentence-transformers is not installed")
+    with pytest.raises(InvalidInput, match=message):
+        load_encoder(MODELS / "max", runtime="sentence-transformers", **{"device": "cpu", **options})
 
 
 class Letters:

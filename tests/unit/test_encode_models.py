@@ -8,6 +8,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,39 @@ class TestFinding:
         whole = snapshot(cache, "someone/a-model", "abc")
         (incomplete / "model.safetensors").unlink()
         assert find_model("someone/a-model") == whole
+
+    @pytest.mark.parametrize("place", ["", "0_StaticEmbedding"])
+    def test_a_static_model_in_the_cache_of_the_hub(self, cache: Path, place: str) -> None:
+        folder = cache / "models--someone--words" / "snapshots" / "abc"
+        shutil.copytree(GOLDEN_MODELS / "static-embedding", folder)
+        if place:
+            (folder / place).mkdir()
+            for name in ("model.safetensors", "tokenizer.json"):
+                (folder / name).rename(folder / place / name)
+            modules = json.loads((folder / "modules.json").read_text())
+            (folder / "modules.json").write_text(json.dumps([{**modules[0], "path": place}, *modules[1:]]))
+        found, wanted = load_encoder("someone/words"), load_encoder(GOLDEN_MODELS / "static-embedding")
+        assert found.name == "someone/words"
+        np.testing.assert_array_equal(found.encode_queries(["the river"]), wanted.encode_queries(["the river"]))
+
+    def test_what_a_download_asks_for(self, cache: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        patterns: list[str] = []
+
+        def fetch(_: str, allow_patterns: list[str]) -> str:
+            patterns.extend(allow_patterns)
+            return str(folder)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+        load_encoder("someone/other", download=True)
+        wanted = ["config.json", "model.safetensors", "1_Pooling/config.json", "2_Dense/config.json"]
+        wanted += [
+            "2_Dense/model.safetensors",
+            "0_StaticEmbedding/model.safetensors",
+            "0_StaticEmbedding/tokenizer.json",
+        ]
+        others = ["pytorch_model.bin", "onnx/model.onnx", "openvino/openvino_model.bin", "2_Dense/pytorch_model.bin"]
+        asked = [name for name in wanted + others if any(fnmatch(name, pattern) for pattern in patterns)]
+        assert asked == wanted
 
     def test_other_weights_under_the_default_name_are_refused(self, cache: Path) -> None:
         snapshot(cache, REPOSITORY, "abc")

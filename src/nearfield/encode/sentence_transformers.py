@@ -38,7 +38,8 @@ class SentenceTransformersEncoder:
 
         Raises:
             MissingDependency: sentence-transformers is not installed, or the model is not on this machine.
-            InvalidInput: the model yields no vector for a text.
+            InvalidInput: the model can't be loaded on that device or can't be cut to that length, or it yields no
+                vector for a text.
         """
         try:
             from sentence_transformers import SentenceTransformer
@@ -46,20 +47,20 @@ class SentenceTransformersEncoder:
             raise MissingDependency(
                 f"this encoder needs sentence-transformers ({error}): pip install 'nearfield[sentence-transformers]'"
             ) from None
+        if truncate_dim is not None and (type(truncate_dim) is not int or truncate_dim < 1):
+            raise InvalidInput(f"truncate_dim must be an int of at least 1, got {truncate_dim!r}")
         if isinstance(model, str | Path):
             self._name = str(model)
-            try:
-                self._model = SentenceTransformer(
-                    str(model), device=device, truncate_dim=truncate_dim, local_files_only=not download
-                )
-            except OSError as error:
-                raise MissingDependency(
-                    f"sentence-transformers can't load {str(model)!r}: {error}; name a folder, or pass download=True"
-                ) from error
-        elif isinstance(model, SentenceTransformer):
-            self._name, self._model = _name_of(model), model
-        else:
+            options = {"device": device, "truncate_dim": truncate_dim, "local_files_only": not download}
+            self._model = _loaded(SentenceTransformer, self._name, options)
+            if truncate_dim is not None and self.dimension < truncate_dim:
+                raise InvalidInput(f"truncate_dim must be at most {self.dimension}, got {truncate_dim}")
+        elif not isinstance(model, SentenceTransformer):
             raise InvalidInput(f"model must be a name, a folder or a SentenceTransformer, got {type(model).__name__}")
+        elif device is not None or truncate_dim is not None:
+            raise InvalidInput("device and truncate_dim are for a name or a folder; a SentenceTransformer has its own")
+        else:
+            self._name, self._model = _name_of(model), model
 
     @property
     def name(self) -> str:
@@ -137,6 +138,21 @@ class SentenceTransformersEncoder:
             return list(tokenizer.encode(text, add_special_tokens=special).ids)
         found = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
         return list(found["input_ids"])
+
+
+def _loaded(kind: Any, name: str, options: dict[str, Any]) -> Any:
+    """Return a `SentenceTransformer`; whatever it fails with is named."""
+    try:
+        return kind(name, **options)
+    except (OSError, ImportError) as error:
+        raise MissingDependency(
+            f"sentence-transformers can't load {name!r}: {error}; name a folder, or pass download=True"
+        ) from error
+    except Exception as error:  # PyTorch's for a device, those of safetensors, tokenizers and transformers for a file
+        raise InvalidInput(
+            f"sentence-transformers can't load {name!r} with device {options['device']!r}: "
+            f"{type(error).__name__}: {error}; name a device that PyTorch has here, and fetch damaged files again"
+        ) from error
 
 
 def _name_of(model: Any) -> str:
