@@ -98,7 +98,9 @@ def test_rounding_is_no_difference(common):
 )
 def test_other_vectors_are_found_out(change, common):
     one, other = identify(Linear(common=common)), identify(Linear(common=common, change=change))
-    with pytest.raises(nf.Conflict, match=r"another encoder than it, though both .*vectors of documents differ") as error:
+    with pytest.raises(
+        nf.Conflict, match=r"another encoder than it, though both .*vectors of documents differ"
+    ) as error:
         check_probes(one, other, "it")
     assert "queries" not in str(error.value)
     assert "Collection.migrate" in str(error.value)

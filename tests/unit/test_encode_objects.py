@@ -97,7 +97,10 @@ def test_nothing_is_called_before_it_is_needed():
         (Two, "got the class Two; make one of it"),
         (type("Half", (), {"encode_documents": print})(), "got Half, which lacks encode_queries"),
         (type("Attribute", (), {"encode_documents": 1, "encode_queries": 2})(), "lacks encode_documents and encode"),
-        (type("Limit", (Two,), {"max_tokens": 0})(), r"Limit.max_tokens must be an int of at least 1, or None, and is 0"),
+        (
+            type("Limit", (Two,), {"max_tokens": 0})(),
+            r"Limit.max_tokens must be an int of at least 1, or None, and is 0",
+        ),
         (type("Wide", (Two,), {"dimension": "3"})(), r"Wide.dimension must be an int"),
     ],
 )
@@ -130,7 +133,9 @@ def test_what_an_object_returns_is_checked(returned, message):
         def encode_queries(self, texts):
             return returned
 
-    with pytest.raises(nf.InvalidInput, match=r"Bad.encode_queries must return finite numbers of shape \(2, 3\)") as error:
+    with pytest.raises(
+        nf.InvalidInput, match=r"Bad.encode_queries must return finite numbers of shape \(2, 3\)"
+    ) as error:
         load_encoder(Bad()).encode_queries(["a", "b"])
     error.match(message)
 

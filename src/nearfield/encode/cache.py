@@ -191,6 +191,7 @@ class CachedEncoder:
         own = probing.probe(self._encoder)
 
         def agrees(known: Any) -> bool:
+            probing.check(known)
             return all(cosine >= SAME for cosine in probing.cosines(known, own).values())
 
         return store.space(fingerprint, precision, agrees, own, _digest(fingerprint, precision, own))

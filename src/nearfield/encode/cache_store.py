@@ -31,8 +31,11 @@ VERSION = 1
 APPLICATION = 0x6E665643
 """SQLite's application_id of the file: "nfVC"."""
 
-AT_ONCE = 1024
-"""Keys in a statement, and vectors in a transaction: a process that waits to write waits for milliseconds."""
+AT_ONCE = 4096
+"""Keys in a statement, and vectors in a transaction, which takes some tens of milliseconds."""
+
+BATCH_BYTES = 8 << 20
+"""Of vectors in a transaction, at most."""
 
 PATIENCE = 2.0
 """Seconds to wait for another process that writes; then this call's vectors are not kept."""
@@ -69,7 +72,7 @@ class VectorStore:
 
     Args:
         folder: Made when it is needed.
-        max_bytes: Of the file; a batch may exceed it for a moment.
+        max_bytes: Of the file; a batch may exceed it for a moment, and SQLite's log has 8 MiB of its own.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -97,7 +100,7 @@ class VectorStore:
             for start in range(0, len(keys), AT_ONCE):
                 part = keys[start : start + AT_ONCE]
                 for key, known, blob in connection.execute(_select(len(part)), part).fetchall():
-                    if len(blob) == width and known == _sum(key, blob):
+                    if isinstance(blob, bytes) and len(blob) == width and known == _sum(key, blob):
                         vectors[rows[key]] = np.frombuffer(blob, "<f4")
                         found[rows[key]] = True
                         self._touched[key] = None
@@ -111,8 +114,9 @@ class VectorStore:
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Keep vectors, a row for each key, and remove the least recently used beyond the bound."""
-        for start in range(0, max(len(keys), 1), AT_ONCE):
-            part, rows = keys[start : start + AT_ONCE], np.asarray(vectors[start : start + AT_ONCE], "<f4")
+        step = max(1, min(AT_ONCE, BATCH_BYTES // (vectors.shape[1] * 4)))
+        for start in range(0, max(len(keys), 1), step):
+            part, rows = keys[start : start + step], np.asarray(vectors[start : start + step], "<f4")
             self._try(lambda connection, part=part, rows=rows: self._write(connection, part, rows))  # type: ignore[misc]
 
     def space(
@@ -124,9 +128,9 @@ class VectorStore:
             wanted = (fingerprint, precision)
             statement = "SELECT id, probe FROM spaces WHERE fingerprint = ? AND precision = ?"
             for known, text in connection.execute(statement, wanted).fetchall():
-                with suppress(ValueError):
-                    if agrees(json.loads(text)):
-                        return bytes(known)
+                with suppress(ValueError, TypeError):
+                    if isinstance(known, bytes) and agrees(json.loads(text)):
+                        return known
             connection.execute("INSERT OR IGNORE INTO spaces VALUES (?, ?, ?, ?)", (new, *wanted, json.dumps(probe)))
             return new
 
@@ -176,7 +180,7 @@ class VectorStore:
                 if self._connection is None:
                     self._connection = self._open()
                 return use(self._connection)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
                 self._failed(error)
                 return None
 
@@ -184,7 +188,9 @@ class VectorStore:
         self._drop()
         self._off_until = time.monotonic() + PAUSE
         code = getattr(error, "sqlite_errorcode", None)
-        if isinstance(error, sqlite3.Error) and code is not None and code & 0xFF not in _PASSING:
+        # Text that is none, and numbers beyond SQLite's, come from damaged pages.
+        broken = code & 0xFF not in _PASSING if code is not None else isinstance(error, ValueError | OverflowError)
+        if broken:
             self._tell(f"the cache of vectors {self._file} is damaged ({error}); it is set aside, and begun anew")
             with suppress(OSError):
                 self._files.set_aside(self._file)
@@ -208,9 +214,10 @@ class VectorStore:
     def _open(self) -> sqlite3.Connection:
         with self._files.exclusive():
             self._file = self._files.newest()
+            new = self._files.size(self._file) == 0
             connection = sqlite3.connect(self._file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(connection)
+                _prepare(connection, new=new)
             except BaseException:
                 connection.close()
                 raise
@@ -220,7 +227,7 @@ class VectorStore:
         touched, self._touched = self._touched, {}
         damaged, self._damaged = self._damaged, set()
         with _transaction(connection):
-            (now,) = connection.execute("UPDATE clock SET time = time + 1 RETURNING time").fetchone()
+            (now,) = connection.execute("UPDATE clock SET time = time + 1 RETURNING time").fetchone() or (0,)
             connection.executemany("UPDATE entries SET used = ? WHERE key = ?", [(now, key) for key in touched])
             _remove(connection, [(key,) for key in damaged])
             there = {key for (key,) in connection.execute(_select(len(keys), of="key"), keys)} if keys else set()
@@ -238,19 +245,21 @@ class VectorStore:
         _shrink(connection, self._max_bytes)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, *, new: bool) -> None:
+    if new:  # with any file, it would wait for writers
+        connection.execute("PRAGMA page_size = 8192")  # takes five vectors of 384 dimensions
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA synchronous = OFF")  # after a loss of power, sums tell what can't be used
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not application and not tables:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         with _transaction(connection):
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
     elif application != APPLICATION:
         raise _Foreign()
-    connection.execute("PRAGMA journal_size_limit = 4194304")
+    connection.execute("PRAGMA journal_size_limit = 8388608")
 
 
 class _Foreign(sqlite3.DatabaseError):
@@ -299,9 +308,10 @@ def _evict(connection: sqlite3.Connection, max_bytes: int) -> None:
 
 def _shrink(connection: sqlite3.Connection, max_bytes: int) -> None:
     (size,) = connection.execute("PRAGMA page_size").fetchone()
-    beyond = (_pages(connection, "page_count") - max_bytes) // size
+    beyond = -(-(_pages(connection, "page_count") - max_bytes) // size)
     if beyond > 0:
-        connection.execute(f"PRAGMA incremental_vacuum({beyond})").fetchall()
+        # Not by `execute`, which takes one step of the statement, and so frees one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({beyond})")
 
 
 def _pages(connection: sqlite3.Connection, what: str) -> int:
