@@ -104,7 +104,15 @@ def absent(doc_ids: Sequence[str], existing: Container[str]) -> None:
         raise Conflict(f"doc_id {taken[0]!r} exists already ({len(taken)} of the batch do); use upsert to replace them")
 
 
-def same_vectors(settings: Settings, dimension: int, fingerprint: str | None, given: str) -> None:
+ANOTHER_ENCODER = (
+    "open it with the encoder that it was made with, or encode its documents again with Collection.migrate(encoder=...)"
+)
+"""What to do if an encoder is not the collection's."""
+
+
+def same_vectors(
+    settings: Settings, dimension: int, fingerprint: str | None, given: str, differing: Sequence[str] = ()
+) -> None:
     """Raise Conflict unless vectors belong with those of a collection.
 
     Args:
@@ -112,12 +120,13 @@ def same_vectors(settings: Settings, dimension: int, fingerprint: str | None, gi
         dimension: Of the vectors.
         fingerprint: Of the encoder that makes them; None for vectors that were given.
         given: Where they come from, in words for the message.
+        differing: What is known to differ, in words for the message.
     """
     if None not in (settings.fingerprint, fingerprint) and settings.fingerprint != fingerprint:
+        what = f": {'; '.join(differing)}" if differing else ""
         raise Conflict(
             f"the collection's vectors come from another encoder ({settings.encoder!r}, fingerprint "
-            f"{settings.fingerprint}) than those of {given} (fingerprint {fingerprint}); open it with the encoder "
-            "that it was made with"
+            f"{settings.fingerprint}) than those of {given} (fingerprint {fingerprint}){what}; {ANOTHER_ENCODER}"
         )
     if settings.dimension not in (None, dimension):
         raise Conflict(

@@ -109,6 +109,14 @@ Restart: TypeAlias = Annotated[
         "--restart", help="Begin with the first document, also if an earlier run that was cut off stored some of them."
     ),
 ]
+VectorCache: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--vector-cache",
+        help="Keep vectors in the user's cache folder too, so that no collection with the same encoder encodes a text "
+        "again.",
+    ),
+]
 EncoderName: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -21,6 +21,7 @@ def command(
     ] = 1024,
     max_body: Annotated[int, typer.Option("--max-body", metavar="BYTES", help="Most bytes of a request's body.")] = 16
     * 2**20,
+    vector_cache: options.VectorCache = False,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse to add, replace and delete.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -36,4 +37,13 @@ def command(
         else:
             typer.echo(line)
 
-    run(path, host=host, port=port, announce=announce, cache_size=cache_size, max_body=max_body, read_only=read_only)
+    run(
+        path,
+        host=host,
+        port=port,
+        vector_cache=vector_cache,
+        announce=announce,
+        cache_size=cache_size,
+        max_body=max_body,
+        read_only=read_only,
+    )

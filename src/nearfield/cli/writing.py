@@ -93,11 +93,12 @@ def writing_command(*, replace: bool, help: str) -> Callable[..., None]:  # noqa
         batch_size: options.BatchSize = 2048,
         restart: options.Restart = False,
         encoder: options.EncoderName = None,
+        vector_cache: options.VectorCache = False,
         as_json: options.Json = False,
     ) -> None:
         reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
         writing = Writing(path, reading, replace=replace, batch_size=batch_size, restart=restart)
-        writing.run(encoder, as_json)
+        writing.run(encoder, vector_cache, as_json)
 
     command.__doc__ = help
     return command
@@ -113,7 +114,7 @@ class Writing:
     batch_size: int
     restart: bool
 
-    def run(self, encoder: str | None, as_json: bool) -> None:
+    def run(self, encoder: str | None, cache: bool, as_json: bool) -> None:
         """Write the documents, each batch committed, and say at the end what was done.
 
         Raises:
@@ -124,7 +125,7 @@ class Writing:
         # Before the collection is made, so that a file that can't be read leaves nothing behind.
         self.reading.begin(self.batch_size)
         started = time.monotonic()
-        with open_collection(self.path, encoder=encoder) as collection:
+        with open_collection(self.path, encoder=encoder, cache=cache) as collection:
             done = self._ingest(collection)
             self._summarise(done, len(collection), time.monotonic() - started, as_json)
 

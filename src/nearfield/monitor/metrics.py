@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from nearfield.encode.cache import CacheStats
 from nearfield.engine.protocol import Stats
 
 # From a cache hit (well below a millisecond) to a clustering of many documents.
@@ -22,11 +23,17 @@ class Metrics:
     Args:
         stats: Returns the collection's figures; called at each scrape.
         cache: Returns the cache's hits, misses, entries and bytes; called at each scrape.
+        vectors: Returns the figures of the encoder's cache of vectors, None if there is none; called at each scrape.
     """
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, stats: Callable[[], Stats], cache: Callable[[], tuple[int, int, int, int]]) -> None:
+    def __init__(
+        self,
+        stats: Callable[[], Stats],
+        cache: Callable[[], tuple[int, int, int, int]],
+        vectors: Callable[[], CacheStats | None] = lambda: None,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "nearfield_requests",
@@ -51,7 +58,7 @@ class Metrics:
         self.in_progress = Gauge(
             "nearfield_requests_in_progress", "Requests that wait for their answer.", registry=self._registry
         )
-        self._registry.register(_State(stats, cache))
+        self._registry.register(_State(stats, cache, vectors))
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is the template of its address, never the address itself."""
@@ -70,9 +77,15 @@ class Metrics:
 class _State(Collector):
     """What is read at each scrape instead of being counted."""
 
-    def __init__(self, stats: Callable[[], Stats], cache: Callable[[], tuple[int, int, int, int]]) -> None:
+    def __init__(
+        self,
+        stats: Callable[[], Stats],
+        cache: Callable[[], tuple[int, int, int, int]],
+        vectors: Callable[[], CacheStats | None],
+    ) -> None:
         self._stats = stats
         self._cache = cache
+        self._vectors = vectors
 
     def describe(self) -> Iterable[Metric]:
         # Without this, registering would scrape the collection to learn the names.
@@ -93,6 +106,16 @@ class _State(Collector):
         yield CounterMetricFamily("nearfield_cache_misses", "Answers that had to be computed.", misses)
         yield _gauge("nearfield_cache_entries", "Answers in the cache.", entries)
         yield _gauge("nearfield_cache_bytes", "Bytes of these answers and their keys.", held)
+        if (vectors := self._vectors()) is not None:
+            yield from _vector_cache(vectors)
+
+
+def _vector_cache(stats: CacheStats) -> Iterator[Metric]:
+    prefix = "nearfield_vector_cache"
+    yield CounterMetricFamily(f"{prefix}_hits", "Texts whose vectors came from the cache on disk.", stats.hits)
+    yield CounterMetricFamily(f"{prefix}_misses", "Texts that had to be encoded.", stats.misses)
+    yield _gauge(f"{prefix}_entries", "Vectors in the cache on disk.", stats.entries)
+    yield _gauge(f"{prefix}_bytes", "Bytes of the cache on disk.", stats.bytes)
 
 
 def _gauge(name: str, description: str, value: float) -> GaugeMetricFamily:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nearfield.encode.protocol import Encoder
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Engine, Record, Settings
-from nearfield.errors import Conflict, MissingDependency, NearfieldError, NotFound
+from nearfield.errors import Conflict, MissingDependency, NearfieldError, NotFound, Unavailable
 from nearfield.parquet.exports import ExportFile
 
 BATCH = 16_384
@@ -66,8 +66,9 @@ def import_into(
     stored = 0
     try:
         for records, encoded in _batches(source):
-            fingerprint = source.settings.fingerprint if encoded else None
-            stored += len(engine.write(records, replace=replace, fingerprint=fingerprint))
+            given = source.settings if encoded else None
+            fingerprint, identity = (given.fingerprint, given.identity) if given is not None else (None, None)
+            stored += len(engine.write(records, replace=replace, fingerprint=fingerprint, identity=identity))
             if progress is not None:
                 progress(stored, len(source))
     except NearfieldError as error:
@@ -98,7 +99,7 @@ def _fingerprint(encoder: Callable[[], Encoder], kept: Settings, given: Settings
     """Return the fingerprint of the encoder that a collection without encoded vectors is for."""
     try:
         return encoder().fingerprint
-    except MissingDependency:
+    except (MissingDependency, Unavailable):
         if kept.encoder != given.encoder:
             raise
         # Vectors can be brought back on a machine that has no such model; when it comes, it is compared with them.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nearfield._version import __version__
+from nearfield.encode.identity import is_identity
 from nearfield.engine.protocol import Settings
 from nearfield.errors import IncompatibleFormat, InvalidInput
 from nearfield.extras import load_extra
@@ -98,6 +99,8 @@ def describe(settings: Settings) -> str:
         "recall": settings.recall,
         "nearfield": __version__,
     }
+    if settings.identity is not None:
+        fields["identity"] = settings.identity
     return json.dumps(fields | {"crc32": _checksum(fields)}, ensure_ascii=False)
 
 
@@ -133,4 +136,7 @@ def settings_of(metadata: Mapping[bytes, bytes] | None, path: str) -> Settings:
         raise IncompatibleFormat(
             f"{path}: an export of format version {fields['version']}, and this nearfield reads {VERSION}; upgrade it"
         )
-    return Settings(**{name: fields[name] for name in ("encoder", "index", "recall", "dimension", "fingerprint")})
+    kept = {name: fields[name] for name in ("encoder", "index", "recall", "dimension", "fingerprint")}
+    # Files of earlier versions have none.
+    identity = fields.get("identity")
+    return Settings(**kept, identity=identity if is_identity(identity) else None)

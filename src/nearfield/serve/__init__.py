@@ -66,6 +66,7 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     encoder: Encoder | str | None = None,
+    vector_cache: bool | str | Path = False,
     announce: Callable[[str], None] | None = None,
     **options: Any,
 ) -> None:
@@ -79,6 +80,7 @@ def run(
         host: Address to listen on. Anyone who reaches it can read and write: there is no authentication.
         port: Port to listen on; 0 takes a free one, and the line says which.
         encoder: Of the collection, when it is opened from a path.
+        vector_cache: Likewise: True or a folder keeps the vectors of queries and documents on disk.
         announce: Called with the line instead of printing it.
         options: Of `create_app`.
 
@@ -90,7 +92,15 @@ def run(
     _require()
     from nearfield.serve.server import serve
 
-    serve(path_or_collection, host=host, port=port, encoder=encoder, announce=announce, options=options)
+    serve(
+        path_or_collection,
+        host=host,
+        port=port,
+        encoder=encoder,
+        vector_cache=vector_cache,
+        announce=announce,
+        options=options,
+    )
 
 
 def _require() -> None:

@@ -34,13 +34,14 @@ def serve(
     host: str,
     port: int,
     encoder: Encoder | str | None,
+    vector_cache: bool | str | Path,
     announce: Callable[[str], None] | None,
     options: Mapping[str, Any],
 ) -> None:
     """Serve a collection until a signal; `nearfield.serve.run` says what the arguments mean."""
     with ExitStack() as stack:
         if isinstance(path_or_collection, str | Path):
-            collection = stack.enter_context(open_collection(path_or_collection, encoder=encoder, create=False))
+            collection = stack.enter_context(open_collection(path_or_collection, encoder=encoder, create=False, cache=vector_cache))
         else:
             collection = path_or_collection
         try:

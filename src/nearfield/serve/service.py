@@ -61,7 +61,7 @@ class Service:
         self.collection = collection
         self.limits = limits
         self.cache = ResultCache(at_least(cache_size, "cache_size", 0), at_least(cache_bytes, "cache_bytes", 0))
-        self.metrics = Metrics(collection.stats, self.cache.figures)
+        self.metrics = Metrics(collection.stats, self.cache.figures, lambda: collection.cache_stats)
         self.read_only = read_only
         self._clustering = threading.Lock()
 
