@@ -65,7 +65,7 @@ def test_a_product_is_that_of_the_rounded_input_and_the_rounded_weights():
     bias = chance.standard_normal(5).astype(np.float32)
     values = (chance.standard_normal((40, 8)) * np.geomspace(30, 0.2, 8) + 2).astype(np.float32)
     name = "encoder.layer.0.attention.self.query"
-    known = Ranges((name,), values.min(axis=0), values.max(axis=0), values.mean(axis=0))
+    known = Ranges((name,), values.min(axis=0), values.max(axis=0), values.mean(axis=0), values.std(axis=0))
     settings = read_settings(find_model(DEFAULT_ENCODER))
     openvino = import_openvino()
     parameter = openvino.opset13.parameter([-1, 8], np.float32)
@@ -90,6 +90,29 @@ def test_a_product_is_that_of_the_rounded_input_and_the_rounded_weights():
     assert np.abs(found - exact).max() < 0.02 * np.abs(exact).max()
 
 
+def product_of(values, weight, bias):
+    name = "encoder.layer.0.output.dense"
+    known = Ranges((name,), values.min(axis=0), values.max(axis=0), values.mean(axis=0), values.std(axis=0))
+    openvino = import_openvino()
+    parameter = openvino.opset13.parameter([-1, values.shape[1]], np.float32)
+    settings = read_settings(find_model(DEFAULT_ENCODER))
+    graph = int8_form([known])(openvino.opset13, {f"{name}.weight": weight, f"{name}.bias": bias}, settings)
+    node = graph.linear(parameter, name, *weight.shape)
+    model = openvino.Model([node], [parameter], "product")
+    return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([values])[0]
+
+
+def test_an_input_that_eight_bits_are_too_coarse_for_stays_as_it_is():
+    chance = np.random.default_rng(1)
+    weight, bias = chance.standard_normal((4, 6)).astype(np.float32), np.ones(4, np.float32)
+    values = chance.standard_normal((400, 6)).astype(np.float32)
+    exact = values @ weight.T + bias
+    assert np.abs(product_of(values, weight, bias) - exact).max() > 1e-3
+    values[7] *= 100  # one value in each channel far from all others: most would be rounded to none or one step
+    exact = values @ weight.T + bias
+    np.testing.assert_allclose(product_of(values, weight, bias), exact, rtol=1e-4, atol=1e-4)
+
+
 def test_what_the_package_ships_is_what_is_measured():
     encoder = BertEncoder(find_model(DEFAULT_ENCODER), precision="float32")
     measured = calibrate(encoder._settings, encoder._weights.tensors, encoder._tokens)
@@ -100,7 +123,7 @@ def test_what_the_package_ships_is_what_is_measured():
     assert len(shipped) == 24
     assert len(shipped[0].names) == 3
     for one, other in zip(shipped, measured, strict=True):
-        for part in ("low", "high", "mean"):
+        for part in ("low", "high", "mean", "deviation"):
             np.testing.assert_allclose(getattr(one, part), getattr(other, part), atol=0.02, rtol=0.01)
 
 
@@ -112,7 +135,7 @@ def test_texts_for_calibration_differ():
 def some():
     chance = np.random.default_rng(0)
     low, mean = -chance.random((2, 6)).astype(np.float32)
-    return [Ranges(("a", "b"), low, -low, mean / 4), Ranges(("c",), low - 1, -low, mean)]
+    return [Ranges(("a", "b"), low, -low, mean / 4, -mean), Ranges(("c",), low - 1, -low, mean, -low)]
 
 
 def test_ranges_are_read_as_they_were_written(tmp_path, some):

@@ -27,13 +27,17 @@ TOGETHER = 16
 LONGEST = 128
 """Tokens of a text that are looked at, special tokens included."""
 
+_PARTS = ("low", "high", "mean", "deviation")
+
 RANDOM = 48
 """Texts of tokens drawn at random, of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """The input of some products: least, greatest and mean value of each channel, float32 `(channels,)`.
+    """The input of some products: each channel's least, greatest and mean value, and standard deviation.
+
+    The arrays are float32 `(channels,)`.
 
     Args:
         names: Of the products, which share the input.
@@ -43,6 +47,7 @@ class Ranges:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
 
 
 class _Watching(Graph):
@@ -72,25 +77,35 @@ def calibrate(settings: ModelSettings, tensors: Tensors, tokens: Tokens) -> list
     graph = build_graph(settings, tensors, tokens.size, watching)
     graph.add_outputs([node.output(0) for node, _ in inputs])
     compiled = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    lows, highs, sums, count = [], [], [], 0
+    measured = [_Measured() for _ in inputs]
     for ids in _batches(_examples(tokens)):
         matrix, lengths = tokens.matrix(ids, min(LONGEST, settings.max_length))
         there = np.arange(matrix.shape[1]) < lengths[:, np.newaxis]
         answer = compiled([matrix, lengths])
-        values = [answer[place][there] for place in range(1, len(inputs) + 1)]
-        lows.append([value.min(axis=0) for value in values])
-        highs.append([value.max(axis=0) for value in values])
-        sums.append([value.sum(axis=0, dtype=np.float64) for value in values])
-        count += int(there.sum())
-    return [
-        Ranges(
-            tuple(names),
-            np.min([low[place] for low in lows], axis=0),
-            np.max([high[place] for high in highs], axis=0),
-            (np.sum([total[place] for total in sums], axis=0) / count).astype(np.float32),
-        )
-        for place, (_, names) in enumerate(inputs)
-    ]
+        for place, one in enumerate(measured, start=1):
+            one.take(answer[place][there])
+    return [one.ranges(tuple(names)) for one, (_, names) in zip(measured, inputs, strict=True)]
+
+
+class _Measured:
+    """One input's values, a batch at a time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._parts: list[NDArray[np.float64]] = []
+
+    def take(self, values: NDArray[np.float32]) -> None:
+        """Take values in, `(tokens, channels)`."""
+        self._count += len(values)
+        wide = values.astype(np.float64)
+        self._parts.append(np.stack([wide.min(axis=0), wide.max(axis=0), wide.sum(axis=0), (wide**2).sum(axis=0)]))
+
+    def ranges(self, names: tuple[str, ...]) -> Ranges:
+        """Return what all values were like."""
+        parts = np.stack(self._parts)
+        mean, square = parts[:, 2:].sum(axis=0) / self._count
+        found = (parts[:, 0].min(axis=0), parts[:, 1].max(axis=0), mean, np.sqrt(np.maximum(square - mean**2, 0)))
+        return Ranges(names, *(values.astype(np.float32) for values in found))
 
 
 def _examples(tokens: Tokens) -> list[Ids]:
@@ -111,10 +126,7 @@ def _batches(examples: Sequence[Ids]) -> Iterator[Sequence[Ids]]:
 
 def write_ranges(file: Path, ranges: Sequence[Ranges]) -> None:
     """Write ranges to a file, in half precision."""
-    groups = [
-        {"names": list(one.names), "low": _text(one.low), "high": _text(one.high), "mean": _text(one.mean)}
-        for one in ranges
-    ]
+    groups = [{"names": list(one.names), **{part: _text(getattr(one, part)) for part in _PARTS}} for one in ranges]
     write_json(file, {"version": VERSION, "groups": groups})
 
 
@@ -128,10 +140,7 @@ def read_ranges(file: Path) -> list[Ranges]:
     content = read_json(file)
     if content.get("version") != VERSION:
         raise ValueError(f"it has version {content.get('version')!r}, and not {VERSION}")
-    return [
-        Ranges(tuple(group["names"]), *(_values(group[part]) for part in ("low", "high", "mean")))
-        for group in content["groups"]
-    ]
+    return [Ranges(tuple(group["names"]), *(_values(group[part]) for part in _PARTS)) for group in content["groups"]]
 
 
 def _text(values: NDArray[np.float32]) -> str:
