@@ -105,10 +105,10 @@ def product_of(values, weight, bias):
 def test_an_input_that_eight_bits_are_too_coarse_for_stays_as_it_is():
     chance = np.random.default_rng(1)
     weight, bias = chance.standard_normal((4, 6)).astype(np.float32), np.ones(4, np.float32)
-    values = chance.standard_normal((400, 6)).astype(np.float32)
+    values = chance.standard_normal((4000, 6)).astype(np.float32)
     exact = values @ weight.T + bias
     assert np.abs(product_of(values, weight, bias) - exact).max() > 1e-3
-    values[7] *= 100  # one value in each channel far from all others: most would be rounded to none or one step
+    values[7] = 1000  # one value in each channel far from all others, which would be rounded to none or one step
     exact = values @ weight.T + bias
     np.testing.assert_allclose(product_of(values, weight, bias), exact, rtol=1e-4, atol=1e-4)
 
