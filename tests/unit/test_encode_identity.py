@@ -48,10 +48,11 @@ def rounded_to(step):
 def test_the_built_in_encoder_tells_all_that_makes_its_vectors():
     encoder = load_encoder()
     identity = identify(encoder)
-    assert {name: identity[name] for name in ("name", "dimension", "max_tokens", "pooling", "normalise", "prompts")} == {
+    expected = {
         "name": MODEL, "dimension": 384, "max_tokens": 254, "pooling": "mean", "normalise": True,
         "prompts": {"document": "", "query": ""},
     }  # fmt: skip
+    assert {name: identity[name] for name in expected} == expected
     assert identity["fingerprint"] == encoder.fingerprint
     assert identity["files"]["model.safetensors"] == PUBLISHED_SHA256[f"sentence-transformers/{MODEL}"]
     assert {"config.json", "tokenizer.json", "1_Pooling/config.json"} <= set(identity["files"])
@@ -129,7 +130,8 @@ def test_differences_are_told_in_words():
     }  # fmt: skip
     current = {
         "fingerprint": "b", "name": "y", "pooling": "cls", "dimension": 3, "revision": "c9", "precision": "int8",
-        "prompts": {"query": "query: ", "document": ""}, "files": {"model.safetensors": "2", "config.json": "1", "new": "1"},
+        "prompts": {"query": "query: ", "document": ""},
+        "files": {"model.safetensors": "2", "config.json": "1", "new": "1"},
     }  # fmt: skip
     assert differences(stored, current) == [
         "name: the collection has 'x', the encoder 'y'",

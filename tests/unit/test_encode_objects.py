@@ -30,7 +30,9 @@ class Two:
 
 class More(Two):
     name, fingerprint, max_tokens, dimension, precision = "more", "more-1", 7, 3, "int4"
-    identity = {"endpoint": "here", "runtime": "claimed"}
+
+    def __init__(self):
+        self.identity = {"endpoint": "here", "runtime": "claimed"}
 
     def count_tokens(self, texts):
         return [len(text) for text in texts]
