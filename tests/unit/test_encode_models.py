@@ -229,6 +229,11 @@ class TestFolders:
             load_encoder(folder)
         assert "nearfield[sentence-transformers]" in str(raised.value)
 
+    def test_weights_in_a_pickle(self, folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        with pytest.raises(MissingDependency, match=r"model asks for 'pytorch_model\.bin'.*sentence-transformers"):
+            load_encoder(folder)
+
     def test_weights_in_several_files(self, folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
         (folder / "model.safetensors.index.json").write_text("{}")

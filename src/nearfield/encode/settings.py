@@ -13,6 +13,7 @@ from nearfield.errors import InvalidInput
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean")
 _OWN = "config_sentence_transformers.json"
+_PICKLED = "pytorch_model.bin"
 _SHARDED = "model.safetensors.index.json"
 _NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 # In the order in which their vectors are put together.
@@ -114,6 +115,8 @@ def read_settings(folder: Path, *, truncate_dim: int | None = None) -> ModelSett
 def _config(folder: Path) -> dict[str, Any]:
     if (folder / _SHARDED).is_file():
         raise unsupported("a model's weights in", "several files", "one model.safetensors", folder / _SHARDED)
+    if (folder / _PICKLED).is_file() and not (folder / "model.safetensors").is_file():
+        raise unsupported("a model's weights in", _PICKLED, "model.safetensors, and no pickle,", folder)
     for name in _NEEDED:
         if not (folder / name).is_file():
             raise InvalidInput(
