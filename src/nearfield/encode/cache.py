@@ -26,8 +26,8 @@ MAX_BYTES = 1 << 30
 
 LEAST_BYTES = 1 << 20
 
-SAME = 0.9998
-"""Least cosine of two probes for encoders to share vectors: bfloat16 has 0.99995, int8 0.999."""
+SAME = 0.999
+"""Least cosine of two probes for encoders to share vectors: an endpoint's vectors vary a little from call to call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class CachedEncoder:
 
     A vector is found by the encoder's fingerprint and precision, by whether it is of a document or a query, and by the
     exact text; so collections and processes share what they have in common, and nothing else. An encoder that doesn't
-    verify its model's files has to give the same vectors for a probe as before (cosine 0.9998). What is found is, to the
+    verify its model's files has to give the same vectors for a probe as before (cosine 0.999). What is found is, to the
     bit, what was encoded.
 
     Vectors that were not used for longest are removed when there are too many. A cache that is damaged is set aside and
