@@ -135,7 +135,7 @@ def test_what_is_no_text(small: BertEncoder, texts: list[str], message: str) -> 
 
 
 def test_an_unknown_precision() -> None:
-    with pytest.raises(InvalidInput, match="precision must be one of 'auto', 'float32', 'bfloat16', 'int8', got 'int4'"):
+    with pytest.raises(InvalidInput, match="one of 'auto', 'float32', 'bfloat16', 'int8', got 'int4'"):
         load_encoder(precision="int4")
 
 
@@ -153,9 +153,7 @@ def test_an_object_that_is_no_encoder() -> None:
         def encode_documents(self, texts: list[str]) -> list[str]:
             return texts
 
-    with pytest.raises(
-        InvalidInput, match="got Half, which lacks max_tokens, fingerprint, count_tokens, encode_queries"
-    ):
+    with pytest.raises(InvalidInput, match="got Half, which lacks encode_queries"):
         load_encoder(Half())  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="got int, which lacks"):
         load_encoder(7)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearfield.encode import load_encoder, precision
+from nearfield.encode import bert, load_encoder, precision
 from nearfield.encode.bert import BertEncoder
 from nearfield.encode.int8 import kept, ranges
 from nearfield.encode.int8.graph import MARGIN, int8_form
@@ -41,7 +41,13 @@ def cosines(a, b):
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def test_the_default_model_is_near_float32():
+@pytest.fixture
+def bulk(monkeypatch):
+    """Calls of a few texts, as if they were many."""
+    monkeypatch.setattr(bert, "FEW_TOKENS", 0)
+
+
+def test_the_default_model_is_near_float32(bulk):
     exact = load_encoder(precision="float32").encode_documents(SENTENCES)
     rounded = load_encoder(precision="int8")
     found = cosines(rounded.encode_documents(SENTENCES), exact)
@@ -51,8 +57,15 @@ def test_the_default_model_is_near_float32():
     assert rounded.fingerprint == load_encoder(precision="float32").fingerprint
 
 
+def test_a_few_texts_are_not_rounded():
+    exact = load_encoder(precision="float32").encode_documents(SENTENCES)
+    rounded = load_encoder(precision="int8")
+    assert cosines(rounded.encode_documents(SENTENCES), exact).min() > 0.9995
+    assert cosines(rounded.encode_documents([*SENTENCES, *texts()])[: len(SENTENCES)], exact).mean() < 0.9998
+
+
 @pytest.mark.parametrize("folder", sorted(MODELS.glob("[!s]*")), ids=lambda folder: folder.name)  # not the static ones
-def test_other_models_are_near_float32(folder, cache):
+def test_other_models_are_near_float32(folder, cache, bulk):
     exact = BertEncoder(folder, precision="float32").encode_queries(SENTENCES)
     rounded = BertEncoder(folder, precision="int8").encode_queries(SENTENCES)
     assert cosines(rounded, exact).mean() > 0.98  # of random weights, 16 channels wide

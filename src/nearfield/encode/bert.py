@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.encode.graph import build_graph
+from nearfield.encode.graph import Form, Tensors, build_graph
 from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
 from nearfield.encode.int8.kept import ranges_of
@@ -36,7 +36,10 @@ BLOCK = 4096
 """Texts that are tokenised and sorted by length together."""
 
 FEW_TOKENS = 2048
-"""Up to so many tokens in a call use the graph compiled for latency; more are worth compiling one for throughput."""
+"""Up to so many tokens in a call use the graph compiled for latency, which is never in int8: there is little to gain.
+
+More are worth compiling one for throughput.
+"""
 
 
 class BertEncoder:
@@ -64,8 +67,9 @@ class BertEncoder:
         Args:
             folder: The model's files.
             name: What to call it; the folder if not given.
-            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers), or "auto": the
-                quickest on this processor that was measured to find as well.
+            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers, in calls of more
+                than a few texts; the others in bfloat16 or float32), or "auto": the quickest on this processor that
+                was measured to find as well.
             truncate_dim: Cut vectors to this length, for models trained so (Matryoshka: Kusupati et al. 2022). They
                 are not normalised again, as sentence-transformers doesn't. What the folder names, if not given.
             sha256: What model.safetensors must have as its SHA-256; not compared if not given.
@@ -203,15 +207,17 @@ class BertEncoder:
 
     @cached_property
     def _throughput(self) -> Runner:
-        return self._compile("THROUGHPUT")
+        if self.precision != "int8":
+            return self._compile("THROUGHPUT")
+        measure = partial(calibrate, self._settings, self._tensors, self._tokens)
+        return self._compile("THROUGHPUT", int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure)))
 
-    def _compile(self, hint: str) -> Runner:
-        tensors = self._weights.tensors | self._head.tensors
-        form = None
-        if self.precision == "int8":
-            measure = partial(calibrate, self._settings, tensors, self._tokens)
-            form = int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure))
-        graph = build_graph(self._settings, tensors, self._tokens.size, form)
+    @property
+    def _tensors(self) -> Tensors:
+        return self._weights.tensors | self._head.tensors
+
+    def _compile(self, hint: str, form: Form | None = None) -> Runner:
+        graph = build_graph(self._settings, self._tensors, self._tokens.size, form)
         return Runner(graph, half=self.precision != "float32" and has_bfloat16(), hint=hint)
 
     def _checked_digest(self) -> str:
