@@ -412,7 +412,7 @@ class Collection:
         Raises:
             InvalidInput: an argument is out of range, or the encoder's vectors can't be taken.
             Conflict: a migration to another encoder was begun, or a document has a vector that was given, and
-                `replace_given` is false, or it has no text.
+                `replace_given` is false.
             Locked: another process is migrating; or, at the switch, is writing. What was made stays.
         """
         from nearfield.encode.load import load_encoder, name_of
@@ -546,6 +546,8 @@ class Collection:
                 check_same(settings, encoder)
                 self._compared = settings.fingerprint
             if self._encoder is None or encoder.fingerprint != self._encoder.fingerprint:
+                if isinstance(self._encoder, CachedEncoder):
+                    self._encoder.close()
                 self._encoder = cached(encoder, self._cache)
             return self._encoder
 

@@ -47,7 +47,10 @@ ROOMS = [
 FILES = sorted(SOURCE.rglob("*.py"))
 # Longer than the house likes, with the reason.
 LONG_FILES = {"collection.py": "what users hold, in one place: it delegates, and most of it are docstrings"}
-LONG_FUNCTIONS = {"cli/evaluate.py:command": "its parameters are the command's options, each with its help"}
+LONG_FUNCTIONS = {
+    "cli/evaluate.py:command": "its parameters are the command's options, each with its help",
+    "cli/migrate.py:command": "likewise",
+}
 
 
 def room_of(file: Path) -> str:

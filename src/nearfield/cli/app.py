@@ -12,7 +12,7 @@ from nearfield.cli.output import Interrupted
 
 COMMANDS = (
     "add", "upsert", "delete", "get", "search", "similar", "recommend", "cluster", "evaluate", "serve", "stats",
-    "export", "import", "compact", "check", "repair", "snapshot", "restore",
+    "export", "import", "migrate", "compact", "check", "repair", "snapshot", "restore",
 )  # fmt: skip
 """In the order in which help lists them; `nearfield.cli.<name>.command` is the command."""
 

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from nearfield.engine.protocol import Keys, Record, Settings, Stored, View
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The documents whose vectors were given, and are no encoder's.
-
-    Args:
-        count: How many there are.
-        blank: The doc_ids of those that have neither text nor title.
-    """
-
-    count: int
-    blank: list[str]
 
 
 class Migration(Protocol):
@@ -39,8 +25,8 @@ class Migration(Protocol):
         """Return the keys of the documents of the newest state that have no new vectors, in the order of addition."""
         ...
 
-    def given(self) -> Given:
-        """Return which documents of the newest state have vectors that were given."""
+    def given(self) -> int:
+        """Return how many documents of the newest state have vectors that were given."""
         ...
 
     def read(self, keys: Keys) -> list[Stored]:

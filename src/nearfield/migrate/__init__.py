@@ -2,6 +2,6 @@
 
 from nearfield.migrate.background import BackgroundMigration
 from nearfield.migrate.report import Comparison, MigrationReport
-from nearfield.migrate.run import Manner, MigrateKeywords, Target, run
+from nearfield.migrate.work import Manner, MigrateKeywords, Target, run
 
 __all__ = ["BackgroundMigration", "Comparison", "Manner", "MigrateKeywords", "MigrationReport", "Target", "run"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nearfield.errors import NearfieldError
 from nearfield.migrate.report import MigrationReport
-from nearfield.migrate.run import Progress, Stopped
+from nearfield.migrate.work import Progress, Stopped
 
 Work = Callable[[Progress, Callable[[], bool]], MigrationReport]
 

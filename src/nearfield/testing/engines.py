@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nearfield.documents import Document
 from nearfield.encode.protocol import Vectors
-from nearfield.engine.protocol import Bookmark, Engine, Ranking, Record, View
+from nearfield.engine.migration import Migration
+from nearfield.engine.protocol import Bookmark, Engine, Ranking, Record, Stored, View
 from nearfield.errors import Conflict
 from nearfield.filters import Condition, parse
+
+Viewed: TypeAlias = Engine | Migration
 
 _DIMENSION = 8
 _WORDS = ("red", "green", "blue", "apple", "pear", "sky", "sand", "stone")
@@ -60,6 +64,11 @@ def check_engine(make: Callable[[], Engine], reopen: Callable[[Engine], Engine] 
         _check_view(engine, model, "after reopening")
         kept = engine.bookmark("a source")
         assert kept == Bookmark("a source", 2, "digest 2"), f"a bookmark must be there after reopening, is {kept}"
+    if engine.capabilities.migration:
+        _check_migration(engine, model)
+        if reopen is not None:
+            engine = reopen(engine)
+            _check_view(engine, model, "after a migration and reopening")
     engine.close()
     engine.close()
 
@@ -85,7 +94,7 @@ def _write(engine: Engine, model: dict[str, Record], records: list[Record], *, r
         model[str(record.document.doc_id)] = record
 
 
-def _check_view(engine: Engine, model: dict[str, Record], when: str) -> None:
+def _check_view(engine: Viewed, model: dict[str, Record], when: str) -> None:
     with engine.view() as view:
         assert len(view) == len(model), f"{when}: len must be {len(model)}, is {len(view)}"
         for where in _CONDITIONS:
@@ -238,3 +247,66 @@ def _check_origin(engine: Engine, model: dict[str, Record]) -> None:
         keys = [key for key in view.find(["given", "d2"]) if key is not None]
         origins = [stored.encoded for stored in view.read(np.array(keys, dtype=np.int64))]
     assert origins == [False, True], f"encoded must tell that a batch came with a fingerprint, is {origins}"
+
+
+def _check_migration(engine: Engine, model: dict[str, Record]) -> None:
+    """Give the collection other vectors, while it is written to; the model has them afterwards."""
+    assert engine.give_up_migration() is False, "without a migration there is none to give up"
+    settings = replace(engine.settings, encoder="other", fingerprint="other", identity=None)
+    migration = engine.migration(settings)
+    count = len(model)
+    assert len(migration.pending()) == count, f"at first, all {count} documents must be pending"
+    assert migration.given() == 1, f"one document has a given vector, given() says {migration.given()}"
+    remade = _remake(migration, model, count // 2)
+    _check_view(migration, remade, "half of a migration")
+    _check_view(engine, model, "beside half of a migration")
+    migration.close()
+    migration = engine.migration(settings)
+    pending = len(migration.pending())
+    assert pending == count - count // 2, f"a migration must go on where it was, {pending} of {count} are pending"
+    gone = next(iter(remade))
+    engine.delete([gone])
+    del model[gone], remade[gone]
+    replaced = next(iter(remade))
+    _write(engine, model, [_record(replaced, 701, 2)], replace=True)
+    del remade[replaced]
+    _check_view(migration, remade, "after a deletion and a replacement beside a migration")
+    remade |= _remake(migration, model, 3)
+    with engine.view() as view:
+        generation = view.generation
+    last: dict[str, Record] = {}
+    migration.switch(lambda documents: _remade(documents, model, last))
+    assert last and not set(last) & set(remade), (
+        "switch must have those documents encoded that are pending, and no others"
+    )
+    migration.close()
+    for name in model:
+        model[name] = remade.get(name) or last[name]
+    _check_view(engine, model, "after a migration")
+    with engine.view() as view:
+        assert view.generation > generation, "a switch must raise the generation"
+        assert view.fingerprint == "other", f"the fingerprint must be the new one, is {view.fingerprint}"
+        assert all(stored.encoded for stored in view.read(view.keys())), "all documents must be the encoder's then"
+    assert engine.settings.fingerprint == "other", "the settings must be the new ones after a switch"
+    assert engine.give_up_migration() is False, "a switch must leave no migration to give up"
+
+
+def _remake(migration: Migration, model: dict[str, Record], count: int) -> dict[str, Record]:
+    """Store new vectors of the next pending documents, and return their records."""
+    made: dict[str, Record] = {}
+    documents = migration.read(migration.pending()[:count])
+    migration.store(documents, _remade(documents, model, made))
+    return made
+
+
+def _remade(documents: Sequence[Stored], model: dict[str, Record], made: dict[str, Record]) -> list[Record]:
+    """Return records of the same documents with other passages and vectors, and note them."""
+    records = []
+    for document in documents:
+        text, seed = document.text, 800 + document.key
+        half = len(text) // 2
+        spans = [(0, half), (half, len(text))] if document.key % 2 else [(0, len(text))]
+        vectors = _record(None, seed, len(spans)).vectors
+        records.append(Record(model[document.doc_id].document, spans, vectors))
+        made[document.doc_id] = records[-1]
+    return records

@@ -21,7 +21,6 @@ from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder
 from nearfield.engine.local.state import State
-from nearfield.engine.migration import Given
 from nearfield.engine.protocol import Keys, Record, Settings, Stored
 from nearfield.errors import Conflict, CorruptCollection, Locked, NearfieldError
 from nearfield.forks import tell_of_forks
@@ -182,6 +181,7 @@ class LocalMigration:
         try:
             if known != self._settings:
                 self._progress.rename(self._settings)
+            self._progress.stamp(self._settings.dimension or 0)
             self._drop_damaged()
             self._drop_strange()
         except NearfieldError as error:
@@ -200,16 +200,11 @@ class LocalMigration:
             keys = state.keys[state.live]
             return keys[~np.isin(keys, self._progress.keys(), assume_unique=True)]
 
-    def given(self) -> Given:
-        """Return which documents have vectors that were given."""
+    def given(self) -> int:
+        """Return how many documents have vectors that were given."""
         with _told(self._home), self._home.reading() as (connection, _, _):
             (count,) = connection.execute("SELECT count(*) FROM documents WHERE NOT encoded").fetchone()
-            statement = (
-                "SELECT doc_id FROM documents JOIN texts USING (key) "
-                "WHERE NOT encoded AND trim(title || text) = '' ORDER BY key"
-            )
-            blank = [doc_id for (doc_id,) in connection.execute(statement)] if count else []
-        return Given(int(count), blank)
+        return int(count)
 
     def read(self, keys: Keys) -> list[Stored]:
         """Return those of some documents that are still there."""

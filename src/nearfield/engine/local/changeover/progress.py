@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from nearfield.engine.local import writing
 from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
 from nearfield.engine.local.database import Database, read_settings, write_settings
 from nearfield.engine.local.database import segments as read_segments
-from nearfield.engine.local.segments import Folder, Segment
+from nearfield.engine.local.segments import Folder, Segment, header_of
 from nearfield.engine.protocol import Settings
 from nearfield.errors import NearfieldError
 from nearfield.stages import stage
@@ -221,6 +221,15 @@ class Progress:
                     for one, first, count, vector_sum in zip(made, firsts, counts.tolist(), sums, strict=True)
                 ],
             )
+
+    def stamp(self, dimension: int) -> None:
+        """Have each segment's file begin with its number here; a switch that was cut off gave it another."""
+        for segment in self.segments():
+            header = header_of(self.folder, segment.number, dimension)
+            with suppress(FileNotFoundError), self.folder.file(segment.number).open("r+b") as stream:
+                if stream.read(len(header)) != header:
+                    stream.seek(0)
+                    stream.write(header)
 
     def forget(self, keys: Iterable[int], segments: Iterable[int] = ()) -> None:
         """Forget documents, and segments by their numbers, with all that lies in them."""

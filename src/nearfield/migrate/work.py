@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from nearfield import ingest
 from nearfield.encode.identity import check_same, identify
 from nearfield.encode.protocol import Encoder
-from nearfield.engine.migration import Given, Migration
+from nearfield.engine.migration import Migration
 from nearfield.engine.protocol import Engine, Keys, Record, Settings, Stored
 from nearfield.errors import Conflict, InvalidInput, Locked
 from nearfield.ingest.records import encode
@@ -102,6 +102,7 @@ def run(
     settings = engine.settings
     if settings.fingerprint == target.encoder.fingerprint:
         check_same(settings, target.encoder)
+        _clear(engine)
         return MigrationReport(settings.encoder, settings.encoder, _count(engine), 0, switched=False)
     if manner.queries is not None and manner.compare:
         old()  # if it can't be had, that must be known now
@@ -116,6 +117,13 @@ def run(
         if not (manner.switch if isinstance(manner.switch, bool) else manner.switch(report)):
             return report
         return work.switch(report)
+
+
+def _clear(engine: Engine) -> None:
+    """Remove what is left of a migration that was killed at its very end, or is of no use any more."""
+    if engine.stats().migration is None:
+        with suppress(Locked):
+            engine.give_up_migration()
 
 
 def _settings(settings: Settings, target: Target) -> Settings:
@@ -165,17 +173,12 @@ class _Work:
         self._progress = progress or (lambda *_: None)
         self._stopped = stopped
 
-    def refuse_given(self, given: Given) -> None:
+    def refuse_given(self, count: int) -> None:
         """Raise Conflict if there are vectors that no text gives back, unless that was asked for."""
-        if given.count and not self._manner.replace_given:
+        if count and not self._manner.replace_given:
             raise Conflict(
-                f"{given.count} documents have vectors that were given, and can't be made by an encoder; "
+                f"{count} documents have vectors that were given, and can't be made by an encoder; "
                 "replace_given=True (--replace-given) encodes their texts instead"
-            )
-        if given.blank:
-            raise Conflict(
-                f"document {given.blank[0]!r} has a vector that was given, and no text to encode instead "
-                f"({len(given.blank)} documents have none); delete them, or give them texts"
             )
 
     def catch_up(self) -> None:
@@ -206,9 +209,7 @@ class _Work:
             yield batch
 
     def _records(self, documents: Sequence[Stored]) -> list[Record]:
-        given = [document for document in documents if not document.encoded]
-        blank = [document.doc_id for document in given if not (document.title + document.text).strip()]
-        self.refuse_given(Given(len(given), blank))
+        self.refuse_given(sum(not document.encoded for document in documents))
         if not documents:
             return []
         records = encode([ingest.document(document) for document in documents], self._target.encoder)
