@@ -245,6 +245,16 @@ def test_another_model_by_another_name_is_refused_when_it_is_opened(folder, tmp_
         nf.open(folder, encoder=other)
 
 
+def test_another_object_by_another_name_is_not_asked_for_a_vector(folder):
+    made(folder, Api("m1"))
+    other = Api("m2")
+    other.name = "other"
+    with pytest.raises(nf.Conflict, match=r"made with encoder='Api', and encoder='other' was given \(name: "):
+        nf.open(folder, encoder=other)
+    # Its dimension is part of the fingerprint, and had to be asked for.
+    assert set(other.texts) <= {"a"}
+
+
 def test_a_name_that_is_not_here_is_refused(folder):
     made(folder, "all-MiniLM-L6-v2")
     with pytest.raises(nf.Conflict, match="made with encoder='all-MiniLM-L6-v2', and encoder='nobody/model' was given"):

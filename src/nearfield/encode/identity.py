@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearfield import checks
@@ -28,6 +29,7 @@ LONGEST = 4 << 20
 """Most characters of an identity as JSON; a probe of 4,096 dimensions has 65,000."""
 
 _FIRST = ("fingerprint", "name", "revision", "dimension", "max_tokens", "pooling", "normalise", "prompts", "files")
+_MEMBERS = frozenset(("version", "name", "dimension", "max_tokens", "fingerprint", "probe"))
 _UNCOMPARED = frozenset(("version", "probe", "fingerprint"))
 _UNKNOWN: Any = object()
 
@@ -39,7 +41,8 @@ def identify(encoder: Encoder, *, probe: bool = True) -> Identity:
 
     Args:
         encoder: The encoder; files of a large model may have to be hashed.
-        probe: Encode the texts of the probe, unless this was done for the encoder before.
+        probe: Encode the texts of the probe, unless this was done for the encoder before. False: encode nothing; the
+            dimension is left out if that would have to be done to know it.
 
     Raises:
         InvalidInput: what the encoder tells of itself is no JSON, or its vectors can't be taken.
@@ -48,12 +51,14 @@ def identify(encoder: Encoder, *, probe: bool = True) -> Identity:
         "version": VERSION,
         "name": encoder.name,
         "revision": None,
-        "dimension": encoder.dimension,
         "max_tokens": encoder.max_tokens,
         "fingerprint": encoder.fingerprint,
     }
     own = _told_by(encoder)
-    identity: Identity = members | {name: own[name] for name in own if name not in members or name == "revision"}
+    # An encoder that verifies its files knows it from them; an endpoint would have to be asked.
+    if probe or own.get("runtime") is not None or isinstance(getattr_static(encoder, "dimension", None), int):
+        members["dimension"] = encoder.dimension
+    identity: Identity = members | {name: own[name] for name in own if name not in _MEMBERS}
     if probe:
         identity["probe"] = probing.probe(encoder)
     try:
