@@ -319,3 +319,13 @@ def test_the_command_line_and_the_metrics_have_it(tmp_path, monkeypatch, encoder
     assert "nearfield_vector_cache_hits_total 0.0" in figures
     assert "nearfield_vector_cache_misses_total 1.0" in figures
     assert "nearfield_vector_cache_entries 6.0" in figures
+
+
+def test_a_state_that_was_saved_knows_its_encoder(folder, encoder, monkeypatch):
+    monkeypatch.setattr("nearfield.engine.local.upkeep.LEAST_UNSAVED", 1)
+    made(folder, encoder)
+    with nf.open(folder, encoder=encoder) as col:  # from what the first process left of its memory
+        with col._engine.view() as view:
+            assert view.fingerprint == "hashing-64"
+        col.upsert([{"doc_id": str(n), "text": text} for n, text in enumerate(TEXTS)])
+    assert encoder.encoded == 5

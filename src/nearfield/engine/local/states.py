@@ -11,7 +11,7 @@ import numpy as np
 from nearfield.engine.local import saved
 from nearfield.engine.local.blocks import NO_BLOCKS
 from nearfield.engine.local.columns import Columns
-from nearfield.engine.local.database import counters, read_settings, segments
+from nearfield.engine.local.database import counters, read_origin, segments
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.segments import Folder, SegmentMissing
 from nearfield.engine.local.state import EMPTY, State, advance
@@ -87,9 +87,10 @@ class States:
         found = saved.load(self._layout.columns, connection)
         if found is None or found.marker.generation < counters(connection).history:
             return replace(EMPTY, lineage=object())
-        dimension = read_settings(connection).dimension or 0
+        dimension, fingerprint = read_origin(connection)
         state = replace(
             EMPTY,
+            fingerprint=fingerprint,
             generation=found.marker.generation,
             next_key=found.next_key,
             keys=found.keys,
@@ -97,7 +98,7 @@ class States:
             firsts=found.firsts,
             counts=found.counts,
             live_rows=int(found.counts.sum()),
-            blocks=NO_BLOCKS.advanced(self._folder, segments(connection), dimension),
+            blocks=NO_BLOCKS.advanced(self._folder, segments(connection), dimension or 0),
             lineage=object(),
         )
         self._columns = Columns(state.lineage, found)
