@@ -41,7 +41,9 @@ def serve(
     """Serve a collection until a signal; `nearfield.serve.run` says what the arguments mean."""
     with ExitStack() as stack:
         if isinstance(path_or_collection, str | Path):
-            collection = stack.enter_context(open_collection(path_or_collection, encoder=encoder, create=False, cache=vector_cache))
+            collection = stack.enter_context(
+                open_collection(path_or_collection, encoder=encoder, create=False, cache=vector_cache)
+            )
         else:
             collection = path_or_collection
         try:
