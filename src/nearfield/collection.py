@@ -56,7 +56,7 @@ class Collection:
         self._encoder: Encoder | None = None
         self._compared: str | None = None
         self._loaded = loaded
-        self._successor: tuple[Encoder, Encoder | str] | None = None  # and how to load it again
+        self._successors: dict[str, tuple[Encoder, Encoder | str]] = {}  # by fingerprint, and how to load them again
         self._migrating: list[BackgroundMigration] = []
         self._loading = threading.RLock()
         tell_of_forks(self)
@@ -423,7 +423,7 @@ class Collection:
         name = name_of(encoder if isinstance(encoder, str | Path) else loaded) or loaded.name
         successor = cached(loaded, self._cache)
         # Known before the switch, so that a thread that searches meanwhile finds it.
-        self._successor = (successor, name if isinstance(encoder, str | Path) else loaded)
+        self._successors[loaded.fingerprint] = (successor, name if isinstance(encoder, str | Path) else loaded)
         target = Target(successor, name)
         if not background:
             return self._migrate(target, manner, progress or (lambda *_: None), lambda: False)
@@ -555,8 +555,8 @@ class Collection:
         """Return the encoder to which a collection was migrated since ours was chosen; ours if it isn't known."""
         from nearfield.encode import load_encoder
 
-        if self._successor is not None and self._successor[0].fingerprint == settings.fingerprint:
-            encoder, self._encoder_choice = self._successor
+        if settings.fingerprint in self._successors:
+            encoder, self._encoder_choice = self._successors[settings.fingerprint]
         elif self._encoder_choice is None or isinstance(self._encoder_choice, str):
             try:
                 encoder = load_encoder(settings.encoder)

@@ -35,7 +35,7 @@ def test_migrate_in_two_steps(run, path):
     stopped = json.loads(run("migrate", path, "--encoder", NEW, "--no-switch", "--json"))
     assert stopped == {
         "old_encoder": OLD, "new_encoder": NEW, "documents": 4, "encoded": 4, "switched": False,
-        "comparison": {"basis": "documents", "queries": 4, "k": 3, "overlap": 1.0},
+        "already": False, "comparison": {"basis": "documents", "queries": 4, "k": 3, "overlap": 1.0},
     }  # fmt: skip
     under_way = json.loads(run("stats", path, "--json"))
     assert (under_way["encoder"], under_way["migration"]) == (OLD, {"encoder": NEW, "done": 4, "total": 4})

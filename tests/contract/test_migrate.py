@@ -130,7 +130,7 @@ def test_there_and_back_again(col, documents, old, new):
 def test_the_encoder_that_it_has_is_nothing_to_do(col, documents, old):
     old.texts.clear()
     report = col.migrate(Words(1))
-    assert (report.switched, report.encoded, old.texts) == (False, 0, [])
+    assert (report.already, report.switched, report.encoded, old.texts) == (True, False, 0, [])
     assert str(report) == "The vectors are those of 'words 1' already."
     assert_is(col, documents, old)
 
@@ -566,6 +566,10 @@ def test_wrong_arguments(col, new):
         col.migrate(new, switch="yes")
     with pytest.raises(InvalidInput, match="qrels judge queries"):
         col.migrate(new, qrels={"q": {"d1": 1}})
+    with pytest.raises(InvalidInput, match="unknown measure 'best'"):
+        col.migrate(new, queries={"q": "cats"}, qrels={"q": {"d1": 1}}, measures=["best"])
+    with pytest.raises(InvalidInput, match="no query has both"):
+        col.migrate(new, queries={"q": "cats"}, qrels={"r": {"d1": 1}})
     with pytest.raises(InvalidInput, match="mapping from ids"):
         col.migrate(new, queries=["q"], qrels={"q": {"d1": 1}})
     for queries in (["  "], [], {}):
@@ -573,7 +577,7 @@ def test_wrong_arguments(col, new):
             col.migrate(new, queries=queries)
     with pytest.raises(InvalidInput):
         col.migrate(object())
-    assert col.stats().migration is None
+    assert (col.stats().migration, new.texts) == (None, [])
 
 
 def test_given_vectors_are_not_replaced_unasked(tmp_path, new):
@@ -768,6 +772,19 @@ def test_closing_ends_it_after_a_batch(col, path, documents, old, new):
         assert_is(again, documents, old)
         assert again.migrate(new).encoded == 60 - done
         assert_is(again, documents, new)
+
+
+def test_two_migrations_at_once(col, documents, old, new):
+    """The second is refused, and does not take the first one's place in the collection that both began in."""
+    begun, go = threading.Event(), threading.Event()
+    new.before = lambda _: (begun.set(), go.wait(30))
+    work = col.migrate(new, background=True)
+    assert begun.wait(30)
+    with pytest.raises(Locked, match="another process or thread"):
+        col.migrate(Words(3))
+    go.set()
+    assert work.wait(60).switched
+    assert_is(col, documents, new)
 
 
 def test_an_error_in_the_background_is_raised_by_wait(col, documents, old, new):

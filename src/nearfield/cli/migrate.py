@@ -46,8 +46,8 @@ def command(
     meanwhile; only the switch needs that no other process is writing. If the command is ended, the same one goes on
     where it was.
 
-    With --json: an object with old_encoder, new_encoder, documents, encoded (by this run), switched and comparison;
-    with --give-up, given_up.
+    With --json: an object with old_encoder, new_encoder, documents, encoded (by this run), switched, already (there was
+    nothing to do) and comparison; with --give-up, given_up.
     """
     if give_up == (encoder is not None):
         raise InvalidInput("migrate needs --encoder, or --give-up, one of the two")

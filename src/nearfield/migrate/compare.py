@@ -15,6 +15,7 @@ from nearfield.engine.migration import Migration
 from nearfield.engine.protocol import Engine, Keys, Readable, Settings, View
 from nearfield.errors import InvalidInput
 from nearfield.evaluate.search import evaluate_search
+from nearfield.hits import Hits
 from nearfield.migrate.report import Comparison
 from nearfield.search import SearchOptions, search_batch
 
@@ -41,6 +42,22 @@ class _Side:
     def __contains__(self, doc_id: object) -> bool:
         with self._engine.view() as view:
             return view.find([str(doc_id)])[0] is not None
+
+
+class _Nothing:
+    """A collection without documents."""
+
+    def search(self, queries: list[str], k: int) -> list[Hits]:  # noqa: ARG002
+        """Return no hits for each query."""
+        return [Hits() for _ in queries]
+
+    def __contains__(self, doc_id: object) -> bool:
+        return False
+
+
+def check_judged(queries: Any, qrels: Any, measures: Sequence[str]) -> None:
+    """Raise what `judged` would raise for these queries, judgements and measures, before hours of encoding."""
+    evaluate_search(_Nothing(), queries, qrels, measures, {})
 
 
 class _Candidate:

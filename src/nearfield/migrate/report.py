@@ -63,6 +63,7 @@ class MigrationReport:
         switched: Whether the collection has the new vectors now.
         comparison: Of old and new, made before the switch; None if none was asked for, or the collection has fewer than
             two documents.
+        already: Whether the vectors were the other encoder's before, so that nothing was to be done.
     """
 
     old_encoder: str
@@ -71,6 +72,7 @@ class MigrationReport:
     encoded: int
     switched: bool
     comparison: Comparison | None = None
+    already: bool = False
 
     def after_switch(self, documents: int, encoded: int) -> MigrationReport:
         """Return the report with what the switch added."""
@@ -85,11 +87,12 @@ class MigrationReport:
             "documents": self.documents,
             "encoded": self.encoded,
             "switched": self.switched,
+            "already": self.already,
             "comparison": comparison,
         }
 
     def __str__(self) -> str:
-        if self.old_encoder == self.new_encoder and not self.switched and not self.encoded:
+        if self.already:
             return f"The vectors are those of {self.new_encoder!r} already."
         lines = [f"{self.old_encoder} → {self.new_encoder}: {self.documents:,} documents, {self.encoded:,} encoded now"]
         if self.comparison is not None:

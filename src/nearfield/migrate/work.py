@@ -59,7 +59,9 @@ class Manner:
             raise InvalidInput("qrels judge queries; give both")
         if self.qrels is not None and isinstance(self.queries, list | tuple):
             raise InvalidInput("with qrels, queries must be a mapping from ids to texts, or a file")
-        if self.qrels is None and self.queries is not None:
+        if self.qrels is not None:
+            compare.check_judged(self.queries, self.qrels, self.measures)
+        elif self.queries is not None:
             compare.query_texts(self.queries)
 
 
@@ -103,7 +105,7 @@ def run(
     if settings.fingerprint == target.encoder.fingerprint:
         check_same(settings, target.encoder)
         _clear(engine)
-        return MigrationReport(settings.encoder, settings.encoder, _count(engine), 0, switched=False)
+        return MigrationReport(settings.encoder, target.name, _count(engine), 0, switched=False, already=True)
     if manner.queries is not None and manner.compare:
         old()  # if it can't be had, that must be known now
     with closing(engine.migration(_settings(settings, target))) as migration:

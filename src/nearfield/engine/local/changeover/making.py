@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -248,7 +248,8 @@ class LocalMigration:
                 self._complete(encode)
                 switch.carry_out(self._home.folder, self._progress, self._settings, self._home.transaction)
                 switch.clear(self._home.database.writer(), self._home.folder)
-            self._progress.remove()
+            with suppress(OSError):  # what stays is of no use, and the next migration removes it
+                self._progress.remove()
 
     def _complete(self, encode: Callable[[Sequence[Stored]], Sequence[Record]]) -> None:
         for _ in range(REPEATS):

@@ -149,9 +149,8 @@ class Progress:
     def places(self) -> Places:
         """Return where all new vectors lie."""
         if self._places is None:
-            statement = "SELECT key, first_row, n_rows, vector_sum FROM migrated ORDER BY key"
-            with self._database.reading() as connection:
-                table = np.array(connection.execute(statement).fetchall(), np.int64).reshape(-1, 4).T
+            parts = [np.array(rows, np.int64) for rows in self._rows("key, first_row, n_rows, vector_sum")]
+            table = np.concatenate(parts).T if parts else np.empty((4, 0), np.int64)
             self._places = Places(*(np.ascontiguousarray(column) for column in table))
         return self._places
 
