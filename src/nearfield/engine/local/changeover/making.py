@@ -70,9 +70,9 @@ def begin(home: Home, settings: Settings) -> LocalMigration:
         Locked: another process or thread is migrating the collection.
     """
     lock = _locked(home)
+    progress = _progress(home)
     try:
         with _told(home):
-            progress = _progress(home)
             with home.reading() as (_, state, _):
                 fingerprint = state.fingerprint
             known = progress.target(fingerprint)
@@ -85,6 +85,7 @@ def begin(home: Home, settings: Settings) -> LocalMigration:
             migration = LocalMigration(home, progress, lock, settings)
             migration.prepare(known, fingerprint)
     except BaseException:
+        progress.close()
         lock.release()
         raise
     return migration
@@ -154,7 +155,7 @@ def _told(home: Home) -> Iterator[None]:
 
 
 class LocalMigration:
-    """Vectors of another encoder in the making; `nearfield.engine.protocol.Migration` describes the methods."""
+    """Vectors of another encoder in the making; `nearfield.engine.migration.Migration` describes the methods."""
 
     def __init__(self, home: Home, progress: Progress, lock: FileLock, settings: Settings) -> None:
         self._home = home
