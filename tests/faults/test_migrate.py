@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 import traceback
@@ -19,7 +20,10 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from crash import watch
+from crash.disk import Disk, Luck, lay_out, picture
 from crash.nursery import count_steps, kill_at
+from crash.watch import Kind
 
 import nearfield as nf
 from forking import fork, fork_telling
@@ -205,6 +209,50 @@ def _settings(col: nf.Collection, encoder: Words):
     from nearfield.migrate.work import Target, _settings
 
     return _settings(col._engine.settings, Target(encoder, encoder.name))
+
+
+POWER_LOSS = """
+import sys
+from pathlib import Path
+import nearfield as nf
+import nearfield.migrate.work as work
+from crash import small
+from crash.watch import mark
+from migrating import Words, model
+
+small.make_small()
+work.ENCODED_TOGETHER = work.READ_TOGETHER = 8
+with nf.open(sys.argv[1], encoder=Words(1)) as col:
+    col.add(model(range(24)).values())
+    mark("there")
+    col.migrate(Words(2, dimension=24, max_tokens=20))
+mark("migrated")
+"""
+
+
+@pytest.mark.slow
+def test_power_lost_in_a_migration(watching, disk):
+    """At every system call; and what is left goes on to the end."""
+    (disk / "machine").mkdir()
+    done = watch.run(["-c", POWER_LOSS, str(disk / "machine" / "col.nf")], disk / "machine", disk / "log")
+    assert done.returncode == 0, done.stderr
+    machine, marks, seen = Disk(disk / "machine"), 0, set()
+    documents = model(range(24))
+    for point, record in enumerate(watch.read_log(disk / "log")):
+        machine.take(record)
+        marks += record.kind is Kind.MARK
+        if not marks:
+            continue
+        after = disk / f"after-{point}"
+        lay_out(machine.crash(Luck(point % 3 or None)), after)
+        left = judge(after / "col.nf", documents)
+        assert left is None or marks == 1
+        seen.add(left)
+        if point % 4 == 0:
+            finish(after / "col.nf", documents, left)
+        shutil.rmtree(after)
+    assert {0, 8, 16, 24, None} <= seen
+    assert machine.crash(Luck(None)) == picture(disk / "machine")
 
 
 def test_a_reading_process_sees_one_or_the_other(disk):
