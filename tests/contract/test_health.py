@@ -450,6 +450,26 @@ def test_a_log_whose_last_transaction_was_torn_into_litter_is_whole(made):
     assert nf.check(killed).ok
 
 
+def test_a_flipped_bit_in_what_a_committed_frame_says_is_reported(made):
+    log = made / "documents.sqlite-wal"
+    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    for key in range(1000, 1004):
+        connection.execute("INSERT INTO deletions VALUES (?, 1)", (key,))
+    killed = shutil.copytree(made, made.parent / "killed.nf")
+    connection.close()
+    content = (killed / log.name).read_bytes()
+    frames = range(32, len(content), 4120)
+    commits = [at for at in frames if content[at + 4 : at + 8] != bytes(4)]
+    assert len(commits) >= 4
+    for byte in (0, 4, 6, 7):  # of the page, and of the database's size
+        flip(killed / log.name, commits[-2] + byte)
+        (problem,) = nf.check(killed).problems
+        assert "is lost" in problem.what
+        flip(killed / log.name, commits[-2] + byte)
+    assert nf.check(killed).ok
+
+
 def test_repair_waits_for_nobody(made):
     flip(made / "documents.sqlite", 3)
     with nf.open(made.parent / "other.nf", encoder=Encoder()) as col:

@@ -414,7 +414,7 @@ def test_an_index_with_a_quarter_dead_is_built_anew_in_steps(model, source, smal
     first = model.folders.marker()
     monkeypatch.setattr(keeping, "PAUSE_SECONDS", 0.0)
     model.keeper._due = 0.0
-    model.engine._resting = True  # so that each write takes one step
+    model.engine._pausing = True  # so that each write takes one step
     for expected in (50, 100):
         model.put({f"new{expected}": "w3"})
         assert model.folders.building().documents == expected
@@ -637,3 +637,34 @@ def test_what_fails_while_the_index_is_written_fails_no_write(model, source, sma
 
 def test_a_keeper_is_given_by_every_engine(model):
     assert isinstance(model.keeper, LexicalKeeper)
+
+
+def test_a_damaged_index_does_not_keep_the_rest_from_being_looked_after(model, source, monkeypatch, caplog):
+    model.put({f"d{i}": text_of(source) for i in range(1200)})
+    model.reopen()
+    marker = model.root / "lexical" / "marker.json"
+    marker.write_text(marker.read_text().replace("1", "2", 1))
+    for _ in range(4):
+        records = [
+            Record(Document("w1", doc_id=f"d{i}"), [(0, 2)], np.eye(1, 2, dtype=np.float32)) for i in range(1200)
+        ]
+        model.engine.write(records, replace=True)
+    assert model.engine.stats().dead_passages < 1200
+    assert len([record for record in caplog.records if "marker.json" in record.message]) == 1
+    (model.root / "columns" / "marker.json").unlink(missing_ok=True)
+    model.engine.close()
+    assert (model.root / "columns" / "marker.json").exists()
+    marker.unlink()
+
+
+def test_a_writer_that_is_far_ahead_waits_for_one_step(model, source, small, monkeypatch):
+    monkeypatch.setattr(keeping, "FAR_BEHIND", 100)
+    steps = []
+    step = model.engine._lexical_step
+    monkeypatch.setattr(model.engine, "_lexical_step", lambda: (steps.append(1) or step()) or True)  # never at an end
+    vector = np.eye(1, 2, dtype=np.float32)
+    model.engine.write([Record(Document("w1", doc_id=f"d{i}"), [(0, 2)], vector) for i in range(300)], replace=True)
+    assert steps
+    assert model.folders.marker().documents == 300
+    model.texts = {f"d{i}": "w1" for i in range(300)}
+    assert not model.engine._follower._thread.is_alive()

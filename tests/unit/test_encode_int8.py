@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,17 @@ def test_a_few_texts_are_not_rounded():
     exact = load_encoder(precision="float32").encode_documents(SENTENCES)
     rounded = load_encoder(precision="int8")
     assert cosines(rounded.encode_documents(SENTENCES), exact).min() > 0.9995
-    assert cosines(rounded.encode_documents([*SENTENCES, *texts()])[: len(SENTENCES)], exact).mean() < 0.9998
+    many = [*SENTENCES, *texts()]
+    assert cosines(rounded.encode_documents(many)[: len(SENTENCES)], exact).mean() < 0.9998
+    assert cosines(rounded.encode_queries(many)[: len(SENTENCES)], exact).min() > 0.9995
+    long = [SENTENCES[0] * 500]  # of which little more than a few sentences is encoded
+    assert cosines(rounded.encode_documents(long), rounded.encode_queries(long)) > 0.9999
 
 
 @pytest.mark.parametrize("folder", sorted(MODELS.glob("[!s]*")), ids=lambda folder: folder.name)  # not the static ones
 def test_other_models_are_near_float32(folder, cache, bulk):
-    exact = BertEncoder(folder, precision="float32").encode_queries(SENTENCES)
-    rounded = BertEncoder(folder, precision="int8").encode_queries(SENTENCES)
+    exact = BertEncoder(folder, precision="float32").encode_documents(SENTENCES)
+    rounded = BertEncoder(folder, precision="int8").encode_documents(SENTENCES)
     assert cosines(rounded, exact).mean() > 0.98  # of random weights, 16 channels wide
     assert len(list(cache.iterdir())) == 1
 
@@ -220,3 +225,27 @@ def test_auto_is_int8_only_for_measured_weights_on_a_processor_for_it(monkeypatc
     assert precision.choose_precision("auto", known) == "float32"
     with pytest.raises(InvalidInput, match="needs a processor that computes in it"):
         precision.choose_precision("bfloat16", known)
+
+
+def test_a_user_without_a_home_has_the_shipped_ranges_and_measures_others(monkeypatch, some):
+    def homeless(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    (file,) = kept.SHIPPED.iterdir()
+    weights, tokenizer = file.stem.split("-")
+    assert len(kept.ranges_of(weights, tokenizer, lambda: pytest.fail("they are shipped"))) == 24
+    assert kept.ranges_of("w" * 64, "t" * 64, lambda: some) is some
+
+
+def test_large_values_are_kept_and_what_is_no_number_is_not_taken(tmp_path, some):
+    large = Ranges(("a",), *(np.full(3, value, np.float32) for value in (-1e5, 3e38, 1.0, 2.0)))
+    write_ranges(tmp_path / "ranges.json", [large])
+    assert read_ranges(tmp_path / "ranges.json")[0].high.tolist() == large.high.tolist()
+    write_ranges(tmp_path / "ranges.json", [replace(large, high=np.full(3, np.inf, np.float32))])
+    with pytest.raises(ValueError, match="no numbers"):
+        read_ranges(tmp_path / "ranges.json")
+    write_ranges(tmp_path / "ranges.json", [replace(large, mean=large.mean[:2])])
+    with pytest.raises(ValueError, match="different lengths"):
+        read_ranges(tmp_path / "ranges.json")

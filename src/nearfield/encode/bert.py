@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ class BertEncoder:
         Args:
             folder: The model's files.
             name: What to call it; the folder if not given.
-            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers, in calls of more
-                than a few texts; the others in bfloat16 or float32), or "auto": the quickest on this processor that
-                was measured to find as well.
+            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers, for documents in
+                calls of more than a few texts; the others in bfloat16 or float32), or "auto": the quickest on this
+                processor that was measured to find as well.
             truncate_dim: Cut vectors to this length, for models trained so (Matryoshka: Kusupati et al. 2022). They
                 are not normalised again, as sentence-transformers doesn't. What the folder names, if not given.
             sha256: What model.safetensors must have as its SHA-256; not compared if not given.
@@ -85,7 +85,7 @@ class BertEncoder:
         self._settings = read_settings(self._folder, truncate_dim=truncate_dim)
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
-        self._lock = threading.RLock()
+        self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
 
     @property
     def name(self) -> str:
@@ -143,26 +143,27 @@ class BertEncoder:
         Raises:
             InvalidInput: a text is not a str or holds a lone surrogate, or the model's files are damaged.
         """
-        return self._encode(texts, self._settings.document_prompt)
+        return self._encode(texts, self._settings.document_prompt, lambda: self._bulk)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of queries, as `encode_documents` but with the query prompt."""
-        return self._encode(texts, self._settings.query_prompt)
+        """Return the vectors of queries, as `encode_documents` but with the query prompt, and never in int8."""
+        return self._encode(texts, self._settings.query_prompt, lambda: self._many)
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+    def _encode(self, texts: Sequence[str], prompt: str, many: Callable[[], Runner]) -> Vectors:
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dimension), np.float32)
         place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
-        vectors = self._encode_distinct([prompt + text for text in place])
+        vectors = self._encode_distinct([prompt + text for text in place], many)
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
 
-    def _encode_distinct(self, texts: list[str]) -> Vectors:
+    def _encode_distinct(self, texts: list[str], many: Callable[[], Runner]) -> Vectors:
         vectors = np.empty((len(texts), self.dimension), np.float32)
         rows: deque[NDArray[np.intp]] = deque()
         first = self._tokens.ids(texts[:BLOCK])
-        few = len(texts) <= BLOCK and sum(map(len, first)) <= FEW_TOKENS
-        for encoded in (self._one if few else self._many).run(self._batches(texts, first, rows)):
+        tokens = sum(min(len(one) + self._tokens.special, self._settings.max_length) for one in first)
+        runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
+        for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
         self._checked_digest()
         # What is compiled has weights of its own, often of half the size, from its first run on.
@@ -191,15 +192,27 @@ class BertEncoder:
     def _tokens(self) -> Tokens:
         return Tokens(self._folder / "tokenizer.json", lower_case=self._settings.lower_case)
 
+    # Each is compiled once, whatever the number of threads that ask first, and none waits for another.
+
     @property
     def _one(self) -> Runner:
-        with self._lock:  # compiled once, whatever the number of threads that ask first
+        """For few texts."""
+        with self._locks["one"]:
             return self._latency
 
     @property
     def _many(self) -> Runner:
-        with self._lock:
+        """For many texts that must not be rounded."""
+        with self._locks["many"]:
             return self._throughput
+
+    @property
+    def _bulk(self) -> Runner:
+        """For many texts."""
+        if self.precision != "int8":
+            return self._many
+        with self._locks["bulk"]:
+            return self._rounded
 
     @cached_property
     def _latency(self) -> Runner:
@@ -207,8 +220,10 @@ class BertEncoder:
 
     @cached_property
     def _throughput(self) -> Runner:
-        if self.precision != "int8":
-            return self._compile("THROUGHPUT")
+        return self._compile("THROUGHPUT")
+
+    @cached_property
+    def _rounded(self) -> Runner:
         measure = partial(calibrate, self._settings, self._tensors, self._tokens)
         return self._compile("THROUGHPUT", int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure)))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from nearfield import checks
 from nearfield.encode import probing
-from nearfield.encode.cache_files import check_folder, default_folder
+from nearfield.encode.cache_files import cache_folder, check_folder
 from nearfield.encode.cache_store import VectorStore
 from nearfield.encode.objects import matrix
 from nearfield.encode.protocol import Encoder, Vectors
@@ -216,7 +216,7 @@ def _store(path: str | Path | None, max_bytes: int) -> VectorStore | None:
     if path is not None:
         return VectorStore(check_folder(path), max_bytes)
     try:
-        return VectorStore(default_folder(), max_bytes)
+        return VectorStore(cache_folder() / "vectors", max_bytes)
     except RuntimeError:  # the user has no home, and so no caches
         return None
 

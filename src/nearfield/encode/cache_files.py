@@ -16,14 +16,15 @@ from nearfield.errors import InvalidInput
 _PREFIX, _SUFFIX, _BROKEN = "vectors-", ".sqlite", ".broken"
 
 
-def default_folder() -> Path:
-    """Return the folder in the user's caches.
+def cache_folder() -> Path:
+    """Return the folder for what nearfield can make again, in the user's caches.
 
     Raises:
         RuntimeError: the user has no home.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "nearfield" / "vectors"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    # A relative one is to be ignored: freedesktop.org's base directory specification.
+    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "nearfield"
 
 
 def check_folder(path: str | Path) -> Path:

@@ -117,7 +117,8 @@ class VectorStore:
         step = max(1, min(AT_ONCE, BATCH_BYTES // (vectors.shape[1] * 4)))
         for start in range(0, max(len(keys), 1), step):
             part, rows = keys[start : start + step], np.asarray(vectors[start : start + step], "<f4")
-            self._try(lambda connection, part=part, rows=rows: self._write(connection, part, rows))  # type: ignore[misc]
+            if not self._try(lambda connection, part=part, rows=rows: self._write(connection, part, rows)):  # type: ignore[misc]
+                return  # rather than wait for the same writer with each part
 
     def space(
         self, fingerprint: str, precision: str, agrees: Callable[[Any], bool], probe: Any, new: bytes
@@ -223,7 +224,7 @@ class VectorStore:
                 raise
         return connection
 
-    def _write(self, connection: sqlite3.Connection, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+    def _write(self, connection: sqlite3.Connection, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> bool:
         touched, self._touched = self._touched, {}
         damaged, self._damaged = self._damaged, set()
         with _transaction(connection):
@@ -243,6 +244,7 @@ class VectorStore:
             )
             _evict(connection, self._max_bytes)
         _shrink(connection, self._max_bytes)
+        return True
 
 
 def _prepare(connection: sqlite3.Connection, *, new: bool) -> None:

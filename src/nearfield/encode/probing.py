@@ -32,9 +32,6 @@ QUERIES = ("how do vaccines protect the body", "cheap flights to Lisbon in May")
 LEAST = 0.97
 """Least cosine of the same model in other precisions and on other processors: docs/decisions/encoder-identity.md."""
 
-LEAST_INT8 = 0.9
-"""The same, if one of the two computes in int8."""
-
 _KINDS = {"documents": DOCUMENTS, "queries": QUERIES}
 _LOST = 1e-6
 """Of a squared norm: below it, rounding is all that is left of the centred vectors."""
@@ -80,11 +77,10 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
     left, right = stored.get("probe"), current.get("probe")
     if not left or not right or not left["version"] == right["version"] == VERSION:
         return []
-    least = LEAST_INT8 if "int8" in (stored.get("precision"), current.get("precision")) else LEAST
     return [
-        f"the probe: the vectors of {kind} differ (cosine {cosine:.2f}, and at least {least} for the same encoder)"
+        f"the probe: the vectors of {kind} differ (cosine {cosine:.2f}, and at least {LEAST} for the same encoder)"
         for kind, cosine in cosines(left, right).items()
-        if not cosine >= least
+        if not cosine >= LEAST
     ]
 
 

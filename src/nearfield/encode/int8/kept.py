@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from nearfield.encode.cache_files import cache_folder
 from nearfield.encode.int8.ranges import VERSION, Ranges, read_ranges, write_ranges
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -23,25 +25,22 @@ def ranges_of(weights: str, tokenizer: str, measure: Callable[[], Sequence[Range
         tokenizer: The SHA-256 of tokenizer.json.
         measure: Measures them, which takes some seconds.
     """
-    kept = cache_folder() / "int8" / f"{weights[:16]}-{tokenizer[:16]}-{VERSION}.json"
-    for file in (SHIPPED / f"{weights[:16]}-{tokenizer[:16]}.json", kept):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return read_ranges(file)
+    name = f"{weights[:16]}-{tokenizer[:16]}"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return read_ranges(SHIPPED / f"{name}.json")
+    # RuntimeError: a user without a home.
+    with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return read_ranges(cache_folder() / "int8" / f"{name}-{VERSION}.json")
     ranges = measure()
-    with suppress(OSError):  # a folder that can't be written: they are measured again the next time
-        _keep(kept, ranges)
+    with suppress(OSError, RuntimeError):  # a folder that can't be written: they are measured again the next time
+        _keep(cache_folder() / "int8" / f"{name}-{VERSION}.json", ranges)
     return ranges
-
-
-def cache_folder() -> Path:
-    """Return the user's folder for what nearfield can make again."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "nearfield"
 
 
 def _keep(file: Path, ranges: Sequence[Ranges]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    own = file.with_name(f"{file.name}.{os.getpid()}")  # another process may be making the same
+    # Others may be making the same.
+    own = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         write_ranges(own, ranges)
         own.replace(file)

@@ -125,7 +125,7 @@ def _batches(examples: Sequence[Ids]) -> Iterator[Sequence[Ids]]:
 
 
 def write_ranges(file: Path, ranges: Sequence[Ranges]) -> None:
-    """Write ranges to a file, in half precision."""
+    """Write ranges to a file."""
     groups = [{"names": list(one.names), **{part: _text(getattr(one, part)) for part in _PARTS}} for one in ranges]
     write_json(file, {"version": VERSION, "groups": groups})
 
@@ -140,12 +140,22 @@ def read_ranges(file: Path) -> list[Ranges]:
     content = read_json(file)
     if content.get("version") != VERSION:
         raise ValueError(f"it has version {content.get('version')!r}, and not {VERSION}")
-    return [Ranges(tuple(group["names"]), *(_values(group[part]) for part in _PARTS)) for group in content["groups"]]
+    return [Ranges(tuple(group["names"]), *_of_one_length(group)) for group in content["groups"]]
+
+
+def _of_one_length(group: dict[str, str]) -> list[NDArray[np.float32]]:
+    values = [_values(group[part]) for part in _PARTS]
+    if len({len(one) for one in values}) != 1:
+        raise ValueError("it has parts of different lengths")
+    return values
 
 
 def _text(values: NDArray[np.float32]) -> str:
-    return base64.b64encode(values.astype("<f2").tobytes()).decode()
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
 
 
 def _values(text: str) -> NDArray[np.float32]:
-    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)
+    values = np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are no numbers")
+    return values

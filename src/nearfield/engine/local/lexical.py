@@ -50,6 +50,9 @@ FAR_BEHIND = 200_000
 PAUSE_SECONDS = 1.0
 """Between a writer's updates of fewer documents, so that adding many is not slowed."""
 
+REST_SECONDS = 60.0
+"""After a failure, until a writer tries again."""
+
 STEP = 10_000
 """Documents in one step of building the index anew."""
 
@@ -69,6 +72,7 @@ class LexicalKeeper:
         self._gathering = threading.Lock()
         self._tail = Tail()
         self._last: tuple[int, Marker, BM25] | None = None
+        self._rest_until = 0.0  # after a failure
         self._due = time.monotonic() + PAUSE_SECONDS
 
     # -- searching -----------------------------------------------------------------------------------------------------
@@ -173,7 +177,8 @@ class LexicalKeeper:
         Raises:
             CorruptCollection: the index is damaged.
         """
-        return self._missing(state) > LAG or time.monotonic() >= self._due
+        now = time.monotonic()
+        return now >= self._due or (self._missing(state) > LAG and now >= self._rest_until)
 
     def is_far_behind(self, state: State) -> bool:
         """Return whether a writer should wait for the index."""
@@ -197,8 +202,11 @@ class LexicalKeeper:
                 if behind:
                     self._update(state, Portions(self._database))
                 return unfinished
+        except NearfieldError:
+            self._rest_until = time.monotonic() + REST_SECONDS
+            raise
         finally:
-            self._due = time.monotonic() + PAUSE_SECONDS
+            self._due = max(time.monotonic() + PAUSE_SECONDS, self._rest_until)
         return False
 
     def settle(self, state: State, connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -34,6 +35,8 @@ from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldE
 from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
 from nearfield.stages import stage
+
+log = logging.getLogger("nearfield.engine.local")
 
 CLOSING_SECONDS = 5.0
 """How long a writer may go on, before it closes, giving back the space of what was deleted."""
@@ -89,7 +92,8 @@ class LocalEngine:
         self._writing = threading.RLock()
         self._session = uuid.uuid4().hex
         self._has_written = False
-        self._resting = False  # the follower ends after its step
+        self._closing = self._pausing = False  # the follower ends after its step, if one of them is true
+        self._noted: set[str] = set()
         self._lexical = LexicalKeeper(self._layout, self._database)
         self._states = States(self._layout, self._folder)
         self._follower = Follower(self._follow)
@@ -98,7 +102,7 @@ class LocalEngine:
     def before_fork(self, deadline: float) -> None:
         """Close the connections, so that the child inherits none; waits for other threads to read and write."""
         self._held_for_fork = self._writing.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        self._resting = True
+        self._pausing = True
         self._follower.wait(max(0.0, deadline - time.monotonic()))
         self._database.before_fork(deadline, nobody_writes=self._held_for_fork)
 
@@ -106,7 +110,7 @@ class LocalEngine:
         """Begin anew in the child: with connections, locks and a session of its own."""
         if not in_child:
             self._database.after_fork()
-            self._resting = self._closed
+            self._pausing = False
             if self._held_for_fork:
                 self._held_for_fork = False
                 self._writing.release()
@@ -233,22 +237,41 @@ class LocalEngine:
             self._states.compress()
 
     def _after_write(self, changed: int) -> None:
-        # The batch is stored; what fails here fails again, and is told, by whatever needs it.
-        with suppress(NearfieldError), self._writing, self._told_failures():
-            self._check_open()  # another thread may have closed it since
-            with self._database.reading() as connection:
-                state, _ = self._states.read(connection)
-            if self._lexical.is_due(state):
-                self._follower.wake()
-            if self._lexical.is_far_behind(state):
-                self._follower.wait()
-            self._upkeep.after_write(changed)
+        # The batch is stored; damage in one derived part must not keep the others from being looked after.
+        with self._writing:
+            if self._closed:  # by another thread
+                return
+            with self._noted_failures():
+                self._let_follow()
+            with self._noted_failures():
+                self._upkeep.after_write(changed)
+
+    def _let_follow(self) -> None:
+        with self._database.reading() as connection:
+            state, _ = self._states.read(connection)
+        if self._lexical.is_due(state):
+            self._follower.wake()
+        if self._lexical.is_far_behind(state):
+            self._pausing = True
+            self._follower.wait()
+            self._pausing = False
 
     def _follow(self) -> None:
-        """Let the BM25 index follow the documents; what fails here fails again, and is told, at a lexical search."""
-        with suppress(NearfieldError), self._told_failures():
-            while self._lexical_step() and not self._resting:
+        """Let the BM25 index follow the documents, until it needs nothing, or somebody waits for this to end."""
+        with self._noted_failures():
+            while self._lexical_step() and not (self._pausing or self._closing) and threading.main_thread().is_alive():
                 pass
+
+    @contextmanager
+    def _noted_failures(self) -> Iterator[None]:
+        """Let failures pass that come again, and are told, when the part is needed; the log has each once."""
+        try:
+            with self._told_failures():
+                yield
+        except NearfieldError as error:
+            if str(error) not in self._noted:
+                self._noted.add(str(error))
+                log.warning("%s", error)
 
     def _lexical_step(self) -> bool:
         with self._database.reading() as connection:
@@ -336,9 +359,12 @@ class LocalEngine:
             self._check_open()
             self._writer_lock.acquire()
             with self._database.reading() as connection:
-                self._lexical.settle(self._states.read(connection)[0], connection)
-            deadline = time.monotonic() + CLOSING_SECONDS
-            self._upkeep.before_close(deadline)
+                state, _ = self._states.read(connection)
+                deadline = time.monotonic() + CLOSING_SECONDS
+                try:
+                    self._lexical.settle(state, connection)
+                finally:
+                    self._upkeep.before_close(deadline)
             while self._lexical_step() and time.monotonic() < deadline:
                 pass
 
@@ -346,7 +372,7 @@ class LocalEngine:
         """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
-        self._resting = True
+        self._closing = True
         try:
             self._follower.wait()
             # What fails here fails again, and is told, at the next lexical search.

@@ -51,23 +51,30 @@ def damage(file: Path) -> str:
         return ""
     end = int(np.flatnonzero(ours)[-1]) + 1
     whole = ours[:end] & _whole(frames[:end], heads[:end], order, told)
-    commits = np.flatnonzero(ours[:end] & _committing(heads[:end, 1].astype(np.int64), whole))
+    commits = np.flatnonzero(ours[:end] & _committing(heads[:end, :2].astype(np.int64), whole))
     bad = np.flatnonzero(~whole)
     if len(bad) and ((commits >= bad[0]) & (commits < end - 1)).any():
         return f"is damaged from its frame {int(bad[0]) + 1} of {end} on; what was committed in these is lost"
     return ""
 
 
-def _committing(sizes: NDArray[np.int64], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which frames end a transaction; `sizes` are those of the database after it, in pages, 0 for the others.
+def _committing(says: NDArray[np.int64], whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which frames end a transaction.
 
-    What a torn frame says may be litter. It is believed if it is near what a whole frame says.
+    What a torn frame says may be litter, both numbers at once, since no sector begins between them. It is believed if
+    one of them can be.
+
+    Args:
+        says: The page of each frame, and the database's size after a transaction, in pages, 0 within one.
+        whole: Which frames have the checksum that they say.
     """
+    pages, sizes = says.T
     known = sizes[whole & (sizes > 0)]
     if not len(known):
         return np.zeros(len(sizes), np.bool_)
-    apart = np.abs(sizes[:, np.newaxis] - known[[0, -1]]).min(axis=1)
-    return np.asarray((sizes > 0) & (apart <= len(sizes)), np.bool_)
+    near = np.abs(sizes[:, np.newaxis] - known[[0, -1]]).min(axis=1) <= len(sizes)
+    possible = (pages >= 1) & (pages <= known.max() + len(sizes))
+    return np.asarray((sizes > 0) & (near | possible), np.bool_)
 
 
 def _whole(frames: NDArray[np.uint8], heads: NDArray[Any], order: str, told: Words) -> NDArray[np.bool_]:
