@@ -101,12 +101,13 @@ def test_serve_passes_its_options_on(capsys, monkeypatch):
 
     monkeypatch.setattr("nearfield.serve.run", run)
     words = ["serve", "a.nf", "--host", "0.0.0.0", "--port", "9000", "--cache-size", "5", "--max-body", "6"]
-    assert main([*words, "--read-only"]) == 0
+    assert main([*words, "--read-only", "--vector-cache"]) == 0
     assert capsys.readouterr().out == "nearfield serves http://127.0.0.1:9000\n"
     assert main(["serve", "a.nf", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"message": "nearfield serves http://127.0.0.1:9000"}
-    given = {"host": "0.0.0.0", "port": 9000, "cache_size": 5, "max_body": 6, "read_only": True}
+    given = {"host": "0.0.0.0", "port": 9000, "cache_size": 5, "max_body": 6, "read_only": True, "vector_cache": True}
     defaults = {"host": "127.0.0.1", "port": 8000, "cache_size": 1024, "max_body": 16 * 2**20, "read_only": False}
+    defaults["vector_cache"] = False
     assert calls == [("a.nf", given), ("a.nf", defaults)]
 
 

@@ -15,6 +15,7 @@ import pytest
 from nearfield.documents import Document
 from nearfield.engine.local import LocalEngine
 from nearfield.engine.local import lexical as keeping
+from nearfield.engine.local import store
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.sources import OneState
 from nearfield.engine.protocol import Record, Settings
@@ -659,6 +660,7 @@ def test_a_damaged_index_does_not_keep_the_rest_from_being_looked_after(model, s
 
 def test_a_writer_that_is_far_ahead_waits_for_one_step(model, source, small, monkeypatch):
     monkeypatch.setattr(keeping, "FAR_BEHIND", 100)
+    monkeypatch.setattr(store, "CLOSING_SECONDS", 0.0)
     steps = []
     step = model.engine._lexical_step
     monkeypatch.setattr(model.engine, "_lexical_step", lambda: (steps.append(1) or step()) or True)  # never at an end
