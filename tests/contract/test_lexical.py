@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from nearfield.documents import Document
-from nearfield.engine.local import LocalEngine
+from nearfield.engine.local import LocalEngine, store
 from nearfield.engine.local import lexical as keeping
-from nearfield.engine.local import store
 from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.sources import OneState
 from nearfield.engine.protocol import Record, Settings
