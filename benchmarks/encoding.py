@@ -31,6 +31,9 @@ WORDS = {"12 words": 12, "70 words": 70, "250 words": 250}
 SHARES = {"12 words": 1, "70 words": 4, "250 words": 12}
 """Of --texts, the part that is measured: longer texts take longer."""
 
+PAUSE = 0.5
+"""Seconds between the sides: threads that one leaves spinning must not take the processors from the other."""
+
 TARGETS = {"12 words": 5.0, "70 words": 5.0, "250 words": 5.0, "one query": 6.0}
 
 REFERENCE = """
@@ -166,6 +169,7 @@ def measure(
     vectors: list[Any] = [None] * len(sides)
     for _ in range(rounds + 1):
         for place, side in enumerate(sides):
+            time.sleep(PAUSE)
             times, vectors[place] = side(texts, one_by_one)
             seconds[place].append(float(np.median(times)))
     ours, theirs = (np.array(times[1:]) for times in seconds)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.encode.fused import FusedGraph
 from nearfield.encode.graph import Form, Tensors, build_graph
 from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
@@ -85,6 +86,7 @@ class BertEncoder:
         self._settings = read_settings(self._folder, truncate_dim=truncate_dim)
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
+        self._settled: set[Runner] = set()
         self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
 
     @property
@@ -166,8 +168,10 @@ class BertEncoder:
         for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
         self._checked_digest()
-        # What is compiled has weights of its own, often of half the size, from its first run on.
-        self._weights.let_go()
+        if runner not in self._settled:
+            # What is compiled has weights of its own, often of half the size, from its first run on.
+            self._weights.let_go()
+            self._settled.add(runner)
         return vectors
 
     def _batches(self, texts: list[str], first: list[Ids], rows: deque[NDArray[np.intp]]) -> Iterator[Batch]:
@@ -216,7 +220,7 @@ class BertEncoder:
 
     @cached_property
     def _latency(self) -> Runner:
-        return self._compile("LATENCY")
+        return self._compile("LATENCY", FusedGraph)
 
     @cached_property
     def _throughput(self) -> Runner:

@@ -18,7 +18,7 @@ Ids = list[int]
 _FEW = 4
 """So many texts are tokenised one by one: waking the tokenizer's threads takes longer."""
 
-_WIDTHS = 4
+_WIDTHS = 8
 """A single text's width is a multiple of it: the runtime makes code for each width that it meets, and keeps it."""
 
 
