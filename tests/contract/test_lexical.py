@@ -353,6 +353,7 @@ def test_a_document_that_came_and_went_between_two_searches_is_in_the_view_that_
         assert found(old, "gone").keys() == {"short lived"}
 
 
+@pytest.mark.slow
 def test_threads_that_search_while_one_writes_see_whole_batches(model, source, small, monkeypatch):
     monkeypatch.setattr(keeping, "PAUSE_SECONDS", 0.0)
     model.put({f"d{i}": text_of(source) for i in range(100)})

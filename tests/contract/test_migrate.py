@@ -17,6 +17,8 @@ from nearfield.engine.local import upkeep
 from nearfield.engine.local.changeover import switch
 from nearfield.errors import Conflict, InvalidInput, Locked, NearfieldError
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = Path(__file__).parent.parent / "formats" / "golden_vectors" / "models"
 
 

@@ -30,6 +30,8 @@ from forking import fork, fork_telling
 from migrating import QUESTIONS, Words, assert_is, document, model
 from nearfield.errors import Conflict
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = 70
 BATCH = 16
 STEPS = {

@@ -59,6 +59,7 @@ def unit(rng, rows):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.mark.slow
 @thorough
 @given(st.lists(metadata, min_size=1, max_size=12), conditions, st.integers(0, 11))
 def test_columns_mean_what_matches_says(folder, documents, where, deleted):
@@ -89,6 +90,7 @@ def test_columns_mean_what_matches_says(folder, documents, where, deleted):
     engine.close()
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @thorough
 @given(st.data())

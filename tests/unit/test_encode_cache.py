@@ -316,6 +316,7 @@ class CacheOf:
         self.cache.close()
 
 
+@pytest.mark.slow
 def test_damage_anywhere_never_gives_a_wrong_vector(folder):
     with CacheOf(folder) as cache:
         cache.encode_documents(texts(400))

@@ -131,6 +131,7 @@ def test_an_input_that_eight_bits_are_too_coarse_for_stays_as_it_is():
     np.testing.assert_allclose(product_of(values, weight, bias), exact, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_the_package_ships_is_what_is_measured():
     encoder = BertEncoder(find_model(DEFAULT_ENCODER), precision="float32")
     measured = calibrate(encoder._settings, encoder._weights.tensors, encoder._tokens)

@@ -38,6 +38,8 @@ from nearfield.encode.remote.limits import Limits
 from nearfield.encode.remote.names import canonical, check_url, format_name, parse_name
 from nearfield.testing import check_encoder
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-very-secret-0123456789"
 DIMENSION = 16
 TEXTS = [f"text number {number}" for number in range(40)]

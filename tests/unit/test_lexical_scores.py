@@ -202,6 +202,7 @@ def test_adding_stops_at_a_limit_of_terms():
     assert tail.add([(i, "one two three") for i in range(201, 206)], limit=30)
 
 
+@pytest.mark.slow
 def test_threads_may_search_while_one_adds():
     tail, errors, done = Tail(), [], threading.Event()
     tail.add([(i, "red fox") for i in range(1, 101)])
