@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.encode.fused import FusedGraph
 from nearfield.encode.graph import Form, Tensors, build_graph
 from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
@@ -223,7 +222,7 @@ class BertEncoder:
 
     @cached_property
     def _latency(self) -> Runner:
-        return self._compile("LATENCY", FusedGraph)
+        return self._compile("LATENCY")
 
     @cached_property
     def _throughput(self) -> Runner:
