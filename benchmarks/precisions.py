@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from quality import SETS, WAYS, _ndcg
+from quality import SETS, WAYS, ndcg
 
 import nearfield as nf
 from nearfield.evaluate import read_qrels, read_queries
@@ -56,7 +56,7 @@ def _measure(folder: Path, encoder: object) -> tuple[list[float], float]:
         began = time.perf_counter()
         col.add(nf.read_files([folder / "corpus.jsonl.gz"], on_empty=lambda _: None))
         rate = len(col) / (time.perf_counter() - began)
-        return [100 * _ndcg(col, asked, qrels, WAYS[mode], folder.name) for mode in MODES], rate
+        return [100 * ndcg(col, asked, qrels, WAYS[mode], folder.name) for mode in MODES], rate
 
 
 if __name__ == "__main__":

@@ -52,19 +52,20 @@ def _measure(folder: Path, location: Path) -> dict[str, float]:
             rate = len(col) / (time.perf_counter() - began)
         queries, qrels = read_queries(folder / "queries.jsonl"), read_qrels(folder / "qrels.tsv")
         asked = {query_id: text for query_id, text in queries.items() if query_id in qrels}
-        row = {way: 100 * _ndcg(col, asked, qrels, options, folder.name) for way, options in WAYS.items()}
+        row = {way: 100 * ndcg(col, asked, qrels, options, folder.name) for way, options in WAYS.items()}
         cells = "".join(f"{value:12.1f}" for value in row.values())
         print(f"{folder.name:16}{len(col):10,}{rate:9.0f}{cells}", flush=True)
     return row
 
 
-def _ndcg(
+def ndcg(
     col: nf.Collection,
     queries: dict[str, str],
     qrels: dict[str, dict[str, int]],
     options: dict[str, object],
     name: str,
 ) -> float:
+    """Return nDCG@10 of one way to search."""
     if name not in QUERY_IS_DOCUMENT:
         return col.evaluate(queries, qrels, ["nDCG@10"], k=10, **options).mean["nDCG@10"]
     run = {}

@@ -404,28 +404,38 @@ def test_a_repair_that_was_cut_off_before_the_swap_is_finished(made, truth):
     assert contents(made) == truth
 
 
-def test_a_log_that_a_killed_writer_left_and_that_is_damaged_is_reported(made, truth):
-    """SQLite ends reading at a damaged frame, and forgets what was committed behind it, without a word."""
+def left_by_a_killed_writer(made, *transactions):
+    """A copy of a collection with transactions in the log, each adding keys to a table, and the log's lengths."""
     log = made / "documents.sqlite-wal"
     connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    for key in range(1000, 1020):
-        connection.execute("INSERT INTO deletions VALUES (?, 1)", (key,))
+    lengths = []
+    for keys in transactions:
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO deletions VALUES (?, 1)", [(key,) for key in keys])
+        connection.execute("COMMIT")
+        lengths.append(log.stat().st_size)
     killed = shutil.copytree(made, made.parent / "killed.nf")
     connection.close()
+    return killed, killed / log.name, lengths
+
+
+def test_a_log_that_a_killed_writer_left_and_that_is_damaged_is_reported(made, truth):
+    """SQLite ends reading at a damaged frame, and forgets what was committed behind it, without a word."""
+    killed, log, _ = left_by_a_killed_writer(made, *([key] for key in range(1000, 1020)))
     assert nf.check(killed).ok
-    whole = (killed / log.name).read_bytes()
+    whole = log.read_bytes()
     assert len(whole) > 20 * 4120
     for byte in (5, 17, 32 + 9, 32 + 18, 32 + 4120 + 500, len(whole) // 2):
-        flip(killed / log.name, byte)
+        flip(log, byte)
         (problem,) = nf.check(killed).problems
-        assert problem.file == str(killed / log.name)
+        assert problem.file == str(log)
         assert problem.what.endswith("is lost")
-        assert (killed / log.name).exists()  # a check changes nothing
-        flip(killed / log.name, byte)
-    os.truncate(killed / log.name, len(whole) - 100)  # as a loss of power may leave it
+        assert log.exists()  # a check changes nothing
+        flip(log, byte)
+    os.truncate(log, len(whole) - 100)  # as a loss of power may leave it
     assert nf.check(killed).ok
-    flip(killed / log.name, len(whole) // 2)
+    flip(log, len(whole) // 2)
     repaired = nf.repair(killed, Encoder())
     assert (repaired.lost, repaired.complete, nf.check(killed).ok) == ({}, False, True)
     assert contents(killed) == truth
@@ -433,40 +443,24 @@ def test_a_log_that_a_killed_writer_left_and_that_is_damaged_is_reported(made, t
 
 def test_a_log_whose_last_transaction_was_torn_into_litter_is_whole(made):
     """A sector may begin within a frame's header, and hold anything before the header's second half."""
-    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("INSERT INTO deletions VALUES (1000, 1)")
-    log = made / "documents.sqlite-wal"
-    acknowledged = len(log.read_bytes())
-    connection.execute("BEGIN")
-    connection.executemany("INSERT INTO deletions VALUES (?, 1)", [(key,) for key in range(2000, 4000)])
-    connection.execute("COMMIT")
-    assert len(log.read_bytes()) > acknowledged + 3 * 4120
-    killed = shutil.copytree(made, made.parent / "killed.nf")
-    connection.close()
-    with (killed / log.name).open("r+b") as file:
+    killed, log, (acknowledged, length) = left_by_a_killed_writer(made, [1000], range(2000, 4000))
+    assert length > acknowledged + 3 * 4120
+    with log.open("r+b") as file:
         file.seek(acknowledged)
         file.write(b"\x81litter!")  # the page, and the database's size: 0x74657221 pages
     assert nf.check(killed).ok
 
 
 def test_a_flipped_bit_in_what_a_committed_frame_says_is_reported(made):
-    log = made / "documents.sqlite-wal"
-    connection = sqlite3.connect(made / "documents.sqlite", isolation_level=None)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    for key in range(1000, 1004):
-        connection.execute("INSERT INTO deletions VALUES (?, 1)", (key,))
-    killed = shutil.copytree(made, made.parent / "killed.nf")
-    connection.close()
-    content = (killed / log.name).read_bytes()
-    frames = range(32, len(content), 4120)
-    commits = [at for at in frames if content[at + 4 : at + 8] != bytes(4)]
+    killed, log, _ = left_by_a_killed_writer(made, *([key] for key in range(1000, 1004)))
+    content = log.read_bytes()
+    commits = [at for at in range(32, len(content), 4120) if content[at + 4 : at + 8] != bytes(4)]
     assert len(commits) >= 4
     for byte in (0, 4, 6, 7):  # of the page, and of the database's size
-        flip(killed / log.name, commits[-2] + byte)
+        flip(log, commits[-2] + byte)
         (problem,) = nf.check(killed).problems
         assert "is lost" in problem.what
-        flip(killed / log.name, commits[-2] + byte)
+        flip(log, commits[-2] + byte)
     assert nf.check(killed).ok
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,8 @@ def _digests(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _version_of(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # which takes as long as all of this room
+
     try:
         return version(package)
     except PackageNotFoundError:  # installed by other means than a package's

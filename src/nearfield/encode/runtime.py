@@ -20,7 +20,7 @@ Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def has_bfloat16() -> bool:
     """Whether the processor computes in bfloat16."""
-    return "BF16" in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
 
 
 class Runner:
@@ -39,7 +39,7 @@ class Runner:
             # Pinned threads wait for their processor when another process has it.
             "ENABLE_CPU_PINNING": "NO",
         }
-        self._compiled = _core().compile_model(graph, _DEVICE, options)
+        self._compiled = core().compile_model(graph, _DEVICE, options)
         self._streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: list[Any] = []
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ _lock = threading.Lock()
 _cores: list[Any] = []
 
 
-def _core() -> Any:
+def core() -> Any:
     """Return the process's one OpenVINO core: making one loads its plugins."""
     with _lock:
         if not _cores:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nearfield.durable import read_json, write_json
 from nearfield.encode.graph import Graph, Node, Tensors, build_graph
 from nearfield.encode.int8.texts import texts
-from nearfield.encode.openvino import import_openvino
+from nearfield.encode.runtime import core
 from nearfield.encode.settings import ModelSettings
 from nearfield.encode.tokens import Ids, Tokens
 
@@ -76,7 +76,7 @@ def calibrate(settings: ModelSettings, tensors: Tensors, tokens: Tokens) -> list
 
     graph = build_graph(settings, tensors, tokens.size, watching)
     graph.add_outputs([node.output(0) for node, _ in inputs])
-    compiled = import_openvino().Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     measured = [_Measured() for _ in inputs]
     for ids in _batches(_examples(tokens)):
         matrix, lengths = tokens.matrix(ids, min(LONGEST, settings.max_length))

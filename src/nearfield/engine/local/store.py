@@ -355,9 +355,7 @@ class LocalEngine:
         Raises:
             Locked: another process is writing.
         """
-        with self._writing, self._told_failures():
-            self._check_open()
-            self._writer_lock.acquire()
+        with self._alone():
             with self._database.reading() as connection:
                 state, _ = self._states.read(connection)
                 deadline = time.monotonic() + CLOSING_SECONDS
