@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SCALED_TOGETHER = 128
 """Vectors that are scaled in one step: their copies in double precision stay in the processor's cache."""
 
+_TINY = float(np.finfo(np.float64).tiny)  # what zero vectors are divided by
+
 
 def count(value: object, what: str, least: int = 1) -> int:
     """Return a whole number of at least 1, or another least; a bool or a float is none."""
@@ -66,22 +68,28 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
         or not array.shape[1]
     ):
         raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got shape {array.shape}")
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise InvalidInput(f"{what} must be finite; row {bad[0]} has NaN or an infinity ({len(bad)} such rows)")
     units = np.empty(array.shape, np.float32)
     for start in range(0, len(array), SCALED_TOGETHER):
-        units[start : start + SCALED_TOGETHER] = _scaled(array[start : start + SCALED_TOGETHER])
+        part = array[start : start + SCALED_TOGETHER]
+        # Of each row, its largest entry; NaN where there is one.
+        largest = np.maximum.reduce(np.abs(part), axis=1, keepdims=True, initial=0, dtype=np.float64)
+        if not np.isfinite(largest).all():
+            raise _not_finite(array, what)
+        units[start : start + SCALED_TOGETHER] = _scaled(part, largest)
     return units
 
 
-def _scaled(rows: NDArray[Any]) -> NDArray[np.float64]:
+def _scaled(rows: NDArray[Any], largest: NDArray[np.float64]) -> NDArray[np.float64]:
     # By the largest entry first: squares of very large or very small entries leave the range of floats.
-    scale = np.abs(rows).max(axis=1, keepdims=True, initial=0).astype(np.float64)
-    wide = rows / np.where(scale > 0, scale, 1)
-    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, np.newaxis]
-    scaled: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1)
-    return scaled
+    wide: NDArray[np.float64] = rows / np.maximum(largest, _TINY)
+    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    wide /= np.maximum(norms, _TINY)[:, np.newaxis]
+    return wide
+
+
+def _not_finite(array: NDArray[Any], what: str) -> InvalidInput:
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    return InvalidInput(f"{what} must be finite; row {bad[0]} has NaN or an infinity ({len(bad)} such rows)")
 
 
 def found(doc_ids: Sequence[str], keys: Sequence[int | None]) -> Keys:

@@ -23,16 +23,19 @@ def best(keys: NDArray[np.int64], scores: NDArray[np.float64], k: int, names: Na
     >>> best(np.array([7, 8, 9]), np.array([0.5, 0.9, 0.5]), 2, lambda keys: [str(9 - key) for key in keys])
     array([1, 2])
     """
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    end = int(np.searchsorted(-ranked, -ranked[k - 1], side="right")) if k < len(ranked) else len(ranked)
-    order, ranked = order[:end], ranked[:end]
-    ties = np.flatnonzero(np.diff(ranked) == 0)
-    if not len(ties):
+    falling = -scores
+    order = falling.argsort(kind="stable")
+    falling = falling[order]
+    if k < len(order):
+        end = falling.searchsorted(falling[k - 1], side="right")
+        order, falling = order[:end], falling[:end]
+    equal = falling[1:] == falling[:-1]
+    if not equal.any():
         return order[:k]
+    ties = np.flatnonzero(equal)
     tied = np.union1d(ties, ties + 1)
     doc_ids = np.empty(len(order), dtype=object)
     doc_ids[:] = ""
     doc_ids[tied] = names(keys[order[tied]])
-    by_name = np.array(sorted(range(len(order)), key=lambda i: (-ranked[i], doc_ids[i])), dtype=np.intp)
+    by_name = np.array(sorted(range(len(order)), key=lambda i: (falling[i], doc_ids[i])), dtype=np.intp)
     return order[by_name][:k]

@@ -9,9 +9,10 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 from nearfield.engine.local import schema
@@ -60,6 +61,9 @@ class Counters:
     history: int
 
 
+_COUNTERS = f"SELECT {', '.join(field.name for field in fields(Counters))} FROM state"
+
+
 class _Connection(sqlite3.Connection):
     """A connection that knows whether it takes the file for one that never changes."""
 
@@ -77,7 +81,7 @@ class Database:
         self._read_only = read_only  # then not even the write-ahead log is taken into the file at the end
         self._idle: list[_Connection] = []
         self._writer: sqlite3.Connection | None = None
-        self._in_use: list[tuple[_Connection, int]] = []  # with the threads that use them
+        self._in_use: dict[_Connection, int] = {}  # with the threads that use them
         self._turn = threading.Condition()
         self._forking = False
         self._closed = False
@@ -118,37 +122,31 @@ class Database:
             self._writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         return self._writer
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Give a connection inside a read transaction: one committed state."""
-        connection = self._take()
-        try:
-            connection.execute("BEGIN")
-            yield connection
-        except sqlite3.DatabaseError as error:
-            raise self.failure(error) from error
-        except UnicodeDecodeError as error:  # of an error message that quotes a damaged schema
-            raise self.failure(sqlite3.DatabaseError(str(error))) from error
-        finally:
-            connection.rollback()
-            self._put_back(connection)
+        return _Reading(self)
 
-    def _take(self) -> _Connection:
+    def take(self) -> _Connection:
+        """Return a connection that nobody else uses until it is put back."""
         thread = threading.get_ident()
         with self._turn:
-            # Nobody begins to read while the process forks, unless he must in order to come to an end.
-            self._turn.wait_for(lambda: not self._forking or thread in (user for _, user in self._in_use))
+            if self._forking:
+                # Nobody begins to read while the process forks, unless he must in order to come to an end.
+                self._turn.wait_for(lambda: not self._forking or thread in self._in_use.values())
             connection = self._idle.pop() if self._idle else self._connect()
-            self._in_use.append((connection, thread))
+            self._in_use[connection] = thread
         return connection
 
-    def _put_back(self, connection: _Connection) -> None:
+    def put_back(self, connection: _Connection) -> None:
+        """Let others use a connection."""
         with self._turn:
-            self._in_use = [(other, user) for other, user in self._in_use if other is not connection]
-            self._idle.append(connection)
-            if self._closed or self._forking or connection.immutable or len(self._idle) > MOST_IDLE:
-                self._idle.pop().close()
-            self._turn.notify_all()
+            del self._in_use[connection]
+            if self._closed or self._forking or connection.immutable or len(self._idle) >= MOST_IDLE:
+                connection.close()
+            else:
+                self._idle.append(connection)
+            if self._forking:
+                self._turn.notify_all()
 
     def _connect(self) -> _Connection:
         if self._file in _UNUSABLE:
@@ -197,7 +195,7 @@ class Database:
         with self._turn:
             self._forking = True
             seconds = max(0.0, deadline - time.monotonic())
-            self._turn.wait_for(lambda: all(user == me for _, user in self._in_use), seconds)
+            self._turn.wait_for(lambda: all(user == me for user in self._in_use.values()), seconds)
             self._close_idle()
             if nobody_writes and self._writer is not None and not self._writer.in_transaction:
                 self._writer.close()
@@ -222,7 +220,7 @@ class Database:
         If the parent was reading or writing at the fork, SQLite's notes of its locks are wrong in the child for good,
         and the file can't be opened there.
         """
-        left: list[sqlite3.Connection] = [*(connection for connection, _ in self._in_use), *self._idle]
+        left: list[sqlite3.Connection] = [*self._in_use, *self._idle]
         if self._writer is not None:
             left.append(self._writer)
         if left:
@@ -240,13 +238,56 @@ class Database:
             self._idle.pop().close()
 
 
+class _Reading:
+    """A read transaction; a generator would take longer to begin and to end than the transaction does."""
+
+    __slots__ = ("_connection", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection = self._database.take()
+        try:
+            self._connection.execute("BEGIN")
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            self._connection.rollback()
+        finally:
+            self._database.put_back(self._connection)
+        if isinstance(error, UnicodeDecodeError):  # of an error message that quotes a damaged schema
+            raise self._database.failure(sqlite3.DatabaseError(str(error))) from error
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._database.failure(error) from error
+
+
 def counters(connection: sqlite3.Connection) -> Counters:
     """Return the counters of the transaction's state."""
-    names = ", ".join(field.name for field in fields(Counters))
-    row = connection.execute(f"SELECT {names} FROM state").fetchone()
+    return Counters(*_state_row(connection, _COUNTERS))
+
+
+def generation_of(connection: sqlite3.Connection) -> int:
+    """Return the generation of the transaction's state; it alone is asked for at every look at a collection."""
+    generation: int
+    (generation,) = _state_row(connection, "SELECT generation FROM state")
+    return generation
+
+
+def _state_row(connection: sqlite3.Connection, statement: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(statement).fetchone()
     if row is None:
         raise sqlite3.DatabaseError("the table 'state' is empty")
-    return Counters(*row)
+    return row
 
 
 def write_counters(connection: sqlite3.Connection, counters: Counters) -> None:

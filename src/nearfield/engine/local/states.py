@@ -11,7 +11,7 @@ import numpy as np
 from nearfield.engine.local import saved
 from nearfield.engine.local.blocks import NO_BLOCKS
 from nearfield.engine.local.columns import Columns
-from nearfield.engine.local.database import counters, read_origin, segments
+from nearfield.engine.local.database import counters, generation_of, read_origin, segments
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.segments import Folder, SegmentMissing
 from nearfield.engine.local.state import EMPTY, State, advance
@@ -27,8 +27,8 @@ class States:
         self._layout = layout
         self._folder = folder
         self._lock = threading.Lock()
-        self._state = EMPTY
-        self._columns = Columns(EMPTY.lineage)
+        # Together in one tuple, so that a look without the lock finds columns that belong to the state.
+        self._known = (EMPTY, Columns(EMPTY.lineage))
 
     def read(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
         """Return the state of a read transaction, which begins again if its state is not the newest known one.
@@ -37,10 +37,14 @@ class States:
             CorruptCollection: a file is missing or damaged.
         """
         while True:
-            generation = counters(connection).generation
+            generation = generation_of(connection)
+            # One look, without the lock: nobody has written in most cases.
+            known = self._known
+            if known[0].generation == generation:
+                return known
             try:
                 with self._lock:
-                    if generation >= self._state.generation:
+                    if generation >= self._known[0].generation:
                         return self._advanced(connection)
                 missing = None
             except SegmentMissing as error:
@@ -48,13 +52,13 @@ class States:
             # A thread has seen a later state than this transaction, or a segment was dropped that this state has.
             connection.rollback()
             connection.execute("BEGIN")
-            if missing is not None and counters(connection).generation == generation:
+            if missing is not None and generation_of(connection) == generation:
                 raise missing
 
     @property
     def fingerprint(self) -> str | None:
         """Of the encoder that made the vectors of the newest known state; None if that isn't known."""
-        return self._state.fingerprint
+        return self._known[0].fingerprint
 
     def write(self, connection: sqlite3.Connection) -> State:
         """Return the state that a write transaction begins with; nothing may have been written in it yet."""
@@ -64,29 +68,26 @@ class States:
     def compress(self) -> None:
         """Forget in memory what was deleted."""
         with self._lock:
-            self._compress(self._state)
-
-    def _compress(self, state: State) -> None:
-        self._state = state.compressed()
-        self._columns = self._columns.compressed(state.live, self._state.lineage)
+            self._known = _compressed(*self._known)
 
     def _advanced(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
-        state = self._state
+        state, columns = self._known
         if state is EMPTY or state.generation < counters(connection).history:
-            state = self._begun(connection)
+            state, columns = self._begun(connection)
         state = advance(state, connection, self._folder)
-        if state.lineage is not self._columns.lineage:
-            self._columns = Columns(state.lineage)
-        self._state = state
+        if state.lineage is not columns.lineage:
+            columns = Columns(state.lineage)
         if len(state.keys) - state.count > max(LEAST_DEAD_SLOTS, len(state.keys) // 4):
-            self._compress(state)
-        return self._state, self._columns
+            state, columns = _compressed(state, columns)
+        self._known = state, columns
+        return self._known
 
-    def _begun(self, connection: sqlite3.Connection) -> State:
+    def _begun(self, connection: sqlite3.Connection) -> tuple[State, Columns]:
         """Return the state that was saved, if it can serve as a beginning."""
         found = saved.load(self._layout.columns, connection)
         if found is None or found.marker.generation < counters(connection).history:
-            return replace(EMPTY, lineage=object())
+            state = replace(EMPTY, lineage=object())
+            return state, Columns(state.lineage)
         dimension, fingerprint = read_origin(connection)
         state = replace(
             EMPTY,
@@ -101,5 +102,10 @@ class States:
             blocks=NO_BLOCKS.advanced(self._folder, segments(connection), dimension or 0),
             lineage=object(),
         )
-        self._columns = Columns(state.lineage, found)
-        return state
+        return state, Columns(state.lineage, found)
+
+
+def _compressed(state: State, columns: Columns) -> tuple[State, Columns]:
+    """Return both without the slots of deleted documents."""
+    compressed = state.compressed()
+    return compressed, columns.compressed(state.live, compressed.lineage)
