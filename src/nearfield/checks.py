@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
         part = array[start : start + SCALED_TOGETHER]
         # Of each row, its largest entry; NaN where there is one.
         largest = np.maximum.reduce(np.abs(part), axis=1, keepdims=True, initial=0, dtype=np.float64)
-        if not np.isfinite(largest).all():
+        if not math.isfinite(np.maximum.reduce(largest, axis=None)):
             raise _not_finite(array, what)
         units[start : start + SCALED_TOGETHER] = _scaled(part, largest)
     return units

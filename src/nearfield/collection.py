@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from nearfield.errors import Conflict, InvalidInput, NearfieldError
 from nearfield.filters import Where, parse
 from nearfield.forks import tell_of_forks
 from nearfield.hits import Hits
-from nearfield.search import Query, SearchKeywords, SearchOptions, search_batch
+from nearfield.search import Query, SearchKeywords, SearchOptions, UnreadAnswers, search_batch
 
 if TYPE_CHECKING:
     from nearfield.cluster import Clustering
@@ -59,6 +60,7 @@ class Collection:
         self._successors: dict[str, tuple[Encoder, Encoder | str]] = {}  # by fingerprint, and how to load them again
         self._migrating: list[BackgroundMigration] = []
         self._loading = threading.RLock()
+        self._unread = UnreadAnswers()
         tell_of_forks(self)
 
     def before_fork(self, deadline: float) -> None:
@@ -117,8 +119,15 @@ class Collection:
         batch = read_documents(documents)
         if not batch:
             return []
-        written = ingest.write(self._engine, lambda: self.encoder, batch, vectors, replace=replacing, progress=progress)
+        with self._losing(replacing):
+            written = ingest.write(
+                self._engine, lambda: self.encoder, batch, vectors, replace=replacing, progress=progress
+            )
         return written.doc_ids
+
+    def _losing(self, documents: bool = True) -> AbstractContextManager[None]:
+        """Return a context within which documents may be lost to hits that nobody has looked at."""
+        return self._unread.read_before() if documents else nullcontext()
 
     def ingest(
         self,
@@ -156,7 +165,8 @@ class Collection:
             Locked: another process is writing.
         """
         manner = ingest.Manner(replace, batch_size, source, restart)
-        return ingest.run(self._engine, lambda: self.encoder, documents, vectors, manner, progress)
+        with self._losing(manner.replace):
+            return ingest.run(self._engine, lambda: self.encoder, documents, vectors, manner, progress)
 
     def delete(self, doc_ids: str | int | Iterable[str | int] | None = None, *, where: Where | None = None) -> int:
         """Delete documents, by their doc_ids or by a condition, and return how many there were.
@@ -171,11 +181,13 @@ class Collection:
             condition = parse(where)
             if condition is None:
                 raise InvalidInput("delete(where={}) would delete every document; state a condition")
-            return self._engine.delete(condition)
+            with self._losing():
+                return self._engine.delete(condition)
         names = list(dict.fromkeys(_doc_ids(doc_ids)))
         with self._engine.view() as view:
             checks.found(names, view.find(names))
-        return self._engine.delete(names)
+        with self._losing():
+            return self._engine.delete(names)
 
     @overload
     def get(self, doc_id: str | int) -> Document: ...
@@ -239,6 +251,8 @@ class Collection:
     ) -> Hits | list[Hits]:
         """Return the k documents that match a query best; for a list of queries, a list of Hits.
 
+        The hits of a vector have doc_ids and scores; their documents are read when one is first looked at (see `Hit`).
+
         Args:
             query: A text, a list of texts (encoded and searched in batch), or a vector, float32 `(d,)`, for
                 mode="semantic".
@@ -261,7 +275,9 @@ class Collection:
             k=k, mode=mode, where=where, semantic_weight=semantic_weight, fusion=fusion, diversity=diversity,
             explain=explain,
         )  # fmt: skip
-        return search_batch(self._engine, lambda: self.encoder, query, options, cold=self._encoder is None)
+        return search_batch(
+            self._engine, lambda: self.encoder, query, options, cold=self._encoder is None, unread=self._unread
+        )
 
     def similar(self, doc_id: str | int, k: int = 10, *, where: Where | None = None, diversity: float = 0.0) -> Hits:
         """Return the k documents nearest to a document, without itself, by cosine.
@@ -436,7 +452,8 @@ class Collection:
     ) -> MigrationReport:
         from nearfield.migrate import run
 
-        return run(self._engine, lambda: self.encoder, target, manner, progress, stopped)
+        with self._losing():
+            return run(self._engine, lambda: self.encoder, target, manner, progress, stopped)
 
     def give_up_migration(self) -> bool:
         """Remove what an unfinished migration has made, and return whether there was one.
@@ -516,7 +533,7 @@ class Collection:
         """
         from nearfield.parquet import import_into, open_export
 
-        with open_export(file) as source:
+        with open_export(file) as source, self._losing(replace):
             return import_into(self._engine, lambda: self.encoder, source, replace=replace, progress=progress)
 
     @property
@@ -575,12 +592,16 @@ class Collection:
         return self._encoder.stats if isinstance(self._encoder, CachedEncoder) else None
 
     def close(self) -> None:
-        """Release files and locks; calling it again does nothing. Migrations in the background end before."""
+        """Release files and locks; calling it again does nothing. Migrations in the background end before.
+
+        Hits that are in use stay readable.
+        """
         while self._migrating:
             self._migrating.pop().stop()
         if self._cache is not False and isinstance(self._encoder, CachedEncoder):
             self._encoder.close()
-        self._engine.close()
+        with self._losing():
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from nearfield.documents import JSON
 from nearfield.extras import load_extra
@@ -54,9 +54,34 @@ class Explanation:
     plan: dict[str, str]
 
 
+class Unread(Protocol):
+    """The hits of an answer whose documents are read when somebody looks at one."""
+
+    def read(self) -> Sequence[Hit]:
+        """Return the whole hits; those of a later call are the same."""
+        ...
+
+
+class _Hit:
+    """What a hit has beside its fields until its document is looked at."""
+
+    __slots__ = ("_place", "_unread")
+
+    _place: int
+    _unread: Unread | None
+
+
+_LATE = ("text", "title", "metadata", "passage", "explanation")
+"""Fields of a hit that come with its document."""
+
+
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(_Hit):
     """One document with its score, higher is better.
+
+    The hits of a search by a vector have their doc_ids and scores at once; the documents of all hits are read when one
+    is first looked at, and show what the search has seen, or raise. Before this collection deletes or replaces
+    documents, migrates or is closed, they are read.
 
     Args:
         doc_id: The document's id.
@@ -67,6 +92,11 @@ class Hit:
         metadata: Its metadata.
         passage: The part that matched.
         explanation: How the score came about, if `explain=True` was asked for.
+
+    Raises:
+        NotFound: when the document is looked at: another process, or another opening of the collection, has deleted or
+            replaced a document of these hits since the search.
+        Conflict: likewise: it has migrated the collection to another encoder.
     """
 
     doc_id: str
@@ -77,6 +107,20 @@ class Hit:
     passage: Passage
     explanation: Explanation | None = None
 
+    if not TYPE_CHECKING:  # for which every name would be a field
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a field that is still empty: read the document first."""
+            if name not in _LATE:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            unread = self._unread
+            if unread is not None:  # else another thread has filled the fields since
+                whole = unread.read()[self._place]
+                for late in _LATE:
+                    object.__setattr__(self, late, getattr(whole, late))
+                object.__setattr__(self, "_unread", None)
+            return object.__getattribute__(self, name)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the hit as a dict that `json.dumps` takes; `explanation` only if there is one."""
         from dataclasses import asdict
@@ -85,6 +129,27 @@ class Hit:
         if self.explanation is None:
             del fields["explanation"]
         return fields
+
+
+_new = Hit.__new__
+_set_doc_id = Hit.__dict__["doc_id"].__set__
+_set_score = Hit.__dict__["score"].__set__
+_set_place = _Hit.__dict__["_place"].__set__
+_set_unread = _Hit.__dict__["_unread"].__set__
+
+
+def unread_hits(unread: Unread, doc_ids: Sequence[str], scores: Sequence[float]) -> list[Hit]:
+    """Return hits whose documents are read when they are looked at."""
+    hits = []
+    # Slots filled one by one: a search makes hits by the dozen, and their `__init__` takes twice as long.
+    for place, (doc_id, score) in enumerate(zip(doc_ids, scores, strict=True)):
+        hit = _new(Hit)
+        _set_doc_id(hit, doc_id)
+        _set_score(hit, score)
+        _set_place(hit, place)
+        _set_unread(hit, unread)
+        hits.append(hit)
+    return hits
 
 
 @dataclass(frozen=True, slots=True, eq=True, repr=False)

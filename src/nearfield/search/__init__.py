@@ -3,5 +3,6 @@
 from nearfield.search.options import FUSIONS, MODES, SearchKeywords, SearchOptions
 from nearfield.search.query import Query
 from nearfield.search.run import search_batch
+from nearfield.search.unread import UnreadAnswers
 
-__all__ = ["FUSIONS", "MODES", "Query", "SearchKeywords", "SearchOptions", "search_batch"]
+__all__ = ["FUSIONS", "MODES", "Query", "SearchKeywords", "SearchOptions", "UnreadAnswers", "search_batch"]

@@ -44,14 +44,12 @@ class SearchOptions:
     condition: Condition | None = field(init=False)
 
     def __post_init__(self) -> None:
-        checked = {
-            "k": checks.count(self.k, "k"),
-            "mode": checks.choice(self.mode, "mode", MODES),
-            "fusion": checks.choice(self.fusion, "fusion", FUSIONS),
-            "diversity": checks.share(self.diversity, "diversity"),
-            "condition": parse(self.where),
-        }
-        weight = DEFAULT_WEIGHTS[self.fusion] if self.semantic_weight is None else self.semantic_weight
-        checked["semantic_weight"] = checks.share(weight, "semantic_weight")
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        weight = DEFAULT_WEIGHTS[checks.choice(self.fusion, "fusion", FUSIONS)]
+        checks.choice(self.mode, "mode", MODES)
+        change = object.__setattr__  # the fields are frozen
+        change(self, "k", checks.count(self.k, "k"))
+        change(self, "diversity", checks.share(self.diversity, "diversity"))
+        change(self, "condition", parse(self.where))
+        if self.semantic_weight is not None:
+            weight = checks.share(self.semantic_weight, "semantic_weight")
+        change(self, "semantic_weight", weight)

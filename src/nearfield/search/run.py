@@ -19,6 +19,7 @@ from nearfield.rank.order import best
 from nearfield.search.options import SearchOptions
 from nearfield.search.present import Found, present
 from nearfield.search.query import GetEncoder, Queries, read_queries
+from nearfield.search.unread import UnreadAnswers
 from nearfield.stages import stage
 
 POOL = 1000
@@ -31,7 +32,13 @@ LEAST_CANDIDATES = 100
 
 
 def search_batch(
-    engine: Readable, get_encoder: GetEncoder, query: object, options: SearchOptions, *, cold: bool = False
+    engine: Readable,
+    get_encoder: GetEncoder,
+    query: object,
+    options: SearchOptions,
+    *,
+    cold: bool = False,
+    unread: UnreadAnswers | None = None,
 ) -> Hits | list[Hits]:
     """Return the hits of one query, or of each query of a list; `Collection.search` describes it.
 
@@ -41,15 +48,37 @@ def search_batch(
         query: What `Collection.search` takes.
         options: Likewise.
         cold: The encoder is yet to be loaded.
+        unread: Where the answers to vectors wait until somebody looks at their documents.
     """
+    if isinstance(query, np.ndarray):
+        return _by_vectors(engine, query, options, unread or UnreadAnswers())
+    return _by_texts(engine, get_encoder, read_queries(query, options.mode, None), options, cold=cold)
+
+
+def _by_vectors(engine: Readable, query: Vectors, options: SearchOptions, unread: UnreadAnswers) -> Hits | list[Hits]:
+    moment = unread.moment
+    with engine.view() as view:
+        dimension = view.dimension or engine.settings.dimension
+        queries = read_queries(query, options.mode, dimension)
+        if dimension is None:  # there never was a vector
+            answers = [Hits() for _ in range(len(queries))]
+        else:
+            with stage("search"):
+                found = _find(view, queries, queries.vectors, options)
+            answers = [unread.present(engine, view, one, options, moment) for one in found]
+    return answers[0] if queries.single else answers
+
+
+def _by_texts(
+    engine: Readable, get_encoder: GetEncoder, queries: Queries, options: SearchOptions, *, cold: bool
+) -> Hits | list[Hits]:
+    with engine.view() as view:
+        if not len(view) or not len(queries):
+            answers = [Hits() for _ in range(len(queries))]
+            return answers[0] if queries.single else answers
     while True:
-        queries = read_queries(query, options.mode, engine.settings.dimension)
-        with engine.view() as view:
-            if not len(view) or not len(queries):
-                answers = [Hits() for _ in range(len(queries))]
-                return answers[0] if queries.single else answers
-        asked = Asked(queries.vectors)
-        if asked.vectors is None and options.mode != "lexical":
+        asked = Asked(None)
+        if options.mode != "lexical":
             with stage("encode"):
                 # Of an endpoint there is nothing to load, and a thread that waits for it would outlive an interrupt.
                 beside = cold and not is_remote(engine.settings.encoder)
@@ -163,7 +192,6 @@ def _combine(
 
 def _choose(view: View, found: Found, options: SearchOptions) -> Found:
     """Cut to k hits, by maximal marginal relevance if diversity is asked for."""
-    if not options.diversity:
-        return found.take(np.arange(min(options.k, len(found.keys))))
-    chosen = diversify(found.scores, view.document_vectors(found.keys), options.k, options.diversity)
-    return found.take(chosen)
+    if options.diversity:
+        return found.take(diversify(found.scores, view.document_vectors(found.keys), options.k, options.diversity))
+    return found if len(found.keys) <= options.k else found.take(np.arange(options.k))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from nearfield.engine.local import schema
+from nearfield.engine.local.connecting import UNUSABLE, Connection, connect, failure
 from nearfield.engine.local.segments import Segment
 from nearfield.engine.protocol import Settings, Span, Stored
 from nearfield.errors import CorruptCollection, MissingDependency, NearfieldError
@@ -33,21 +33,7 @@ LOG_BYTES = 4_000_000
 MOST_IDLE = 16
 """Connections that are kept for the next readers."""
 
-_UNUSABLE: set[Path] = set()
-"""Files that this process can't open, since it was forked while its parent used them."""
-
 _NEVER_CLOSED: list[sqlite3.Connection] = []
-
-# A full disk, a folder that can't be written, a lock: the file itself is whole.
-_NOT_THE_FILE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +48,8 @@ class Counters:
 
 
 _COUNTERS = f"SELECT {', '.join(field.name for field in fields(Counters))} FROM state"
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that knows whether it takes the file for one that never changes."""
-
-    immutable = False
+_DOCUMENTS = "asked CROSS JOIN documents USING (key)"
+_WITH_TEXTS = f"{_DOCUMENTS} CROSS JOIN texts USING (key)"
 
 
 class Database:
@@ -79,9 +61,9 @@ class Database:
             raise MissingDependency(f"nearfield needs SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
         self._file = file
         self._read_only = read_only  # then not even the write-ahead log is taken into the file at the end
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self._writer: sqlite3.Connection | None = None
-        self._in_use: dict[_Connection, int] = {}  # with the threads that use them
+        self._in_use: dict[Connection, int] = {}  # with the threads that use them
         self._turn = threading.Condition()
         self._forking = False
         self._closed = False
@@ -126,7 +108,7 @@ class Database:
         """Give a connection inside a read transaction: one committed state."""
         return _Reading(self)
 
-    def take(self) -> _Connection:
+    def take(self) -> Connection:
         """Return a connection that nobody else uses until it is put back."""
         thread = threading.get_ident()
         with self._turn:
@@ -137,7 +119,7 @@ class Database:
             self._in_use[connection] = thread
         return connection
 
-    def put_back(self, connection: _Connection) -> None:
+    def put_back(self, connection: Connection) -> None:
         """Let others use a connection."""
         with self._turn:
             del self._in_use[connection]
@@ -148,46 +130,12 @@ class Database:
             if self._forking:
                 self._turn.notify_all()
 
-    def _connect(self) -> _Connection:
-        if self._file in _UNUSABLE:
-            raise NearfieldError(
-                f"{self._file} was in use when this process was forked from another, and can't be used here; fork "
-                "while nobody reads or writes, or start processes by 'spawn'"
-            )
-        if not self._file.exists():
-            raise CorruptCollection(f"{self._file} is missing; restore it from a snapshot")
-        access = self._access()
-        connection = sqlite3.connect(
-            f"{self._file.absolute().as_uri()}?{access}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=30.0,
-            factory=_Connection,
-        )
-        connection.immutable = "immutable" in access
-        try:
-            connection.execute("PRAGMA schema_version")  # reads the file's head
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise self.failure(error) from error
-        return connection
-
-    def _access(self) -> str:
-        if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
-            return "mode=ro" if self._read_only else "mode=rw"
-        # Reading a write-ahead log needs a file beside it. Where there is no log, nobody is writing, and where the
-        # folder can't be written either, SQLite must be told so.
-        return "mode=ro" if self._file.with_name(self._file.name + "-wal").exists() else "mode=ro&immutable=1"
+    def _connect(self) -> Connection:
+        return connect(self._file, read_only=self._read_only)
 
     def failure(self, error: sqlite3.DatabaseError) -> NearfieldError:
         """Return what an error of SQLite means for the collection."""
-        # The low byte is the kind of error, the rest its details.
-        if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_THE_FILE:
-            return NearfieldError(f"{self._file}: {error}; nothing was changed, and what was stored before is whole")
-        return CorruptCollection(
-            f"{self._file} can't be read as a collection's database ({error}); restore it from a snapshot"
-        )
+        return failure(self._file, error)
 
     def before_fork(self, deadline: float, *, nobody_writes: bool) -> None:
         """Close all connections that can be closed: others may end their reading until then, and nobody may begin."""
@@ -224,7 +172,7 @@ class Database:
         if self._writer is not None:
             left.append(self._writer)
         if left:
-            _UNUSABLE.add(self._file)
+            UNUSABLE.add(self._file)
             _NEVER_CLOSED.extend(left)
 
     def close(self) -> None:
@@ -376,14 +324,12 @@ def keys_of(connection: sqlite3.Connection, doc_ids: Sequence[str]) -> dict[str,
 
 def doc_ids_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[str]:
     """Return the doc_id of each key."""
-    names = dict(select_in(connection, "SELECT key, doc_id FROM documents WHERE key IN", keys))
-    return _each(names, keys)
+    return _each(dict(_rows_of(connection, "key, doc_id", _DOCUMENTS, keys)), keys)
 
 
 def vector_sums_of(connection: sqlite3.Connection, keys: Sequence[int]) -> list[int]:
     """Return the checksum of each key's rows."""
-    sums = dict(select_in(connection, "SELECT key, vector_sum FROM documents WHERE key IN", keys))
-    return _each(sums, keys)
+    return _each(dict(_rows_of(connection, "key, vector_sum", _DOCUMENTS, keys)), keys)
 
 
 def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:
@@ -392,12 +338,19 @@ def stored(connection: sqlite3.Connection, keys: Sequence[int]) -> list[Stored]:
     Raises:
         CorruptCollection: a document is not what was written.
     """
-    statement = (
-        "SELECT key, doc_id, title, text, metadata, spans, encoded, text_sum FROM documents JOIN texts USING (key) "
-        "WHERE key IN"
-    )
-    found = {row[0]: _stored(connection, *row) for row in select_in(connection, statement, keys)}
-    return _each(found, keys)
+    columns = "key, doc_id, title, text, metadata, spans, encoded, text_sum"
+    rows = _rows_of(connection, columns, _WITH_TEXTS, keys)
+    return _each({row[0]: _stored(connection, *row) for row in rows}, keys)
+
+
+def _rows_of(connection: sqlite3.Connection, columns: str, source: str, keys: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Return what is there of some keys; quicker than by `IN`, for which SQLite sorts the keys into a table first."""
+    found: list[tuple[Any, ...]] = []
+    for start in range(0, len(keys), VARIABLES):
+        part = keys[start : start + VARIABLES]
+        asked = ",".join(["(?)"] * len(part))
+        found += connection.execute(f"WITH asked(key) AS (VALUES {asked}) SELECT {columns} FROM {source}", part)
+    return found
 
 
 def text_sum(key: int, doc_id: str, title: str, text: str, metadata: str, spans: str | None) -> int:
@@ -407,9 +360,10 @@ def text_sum(key: int, doc_id: str, title: str, text: str, metadata: str, spans:
 
 def _each(found: dict[int, Found], keys: Sequence[int]) -> list[Found]:
     """Return what was found for each key; the state says that all of them are there."""
-    if len(found) < len(set(keys)):
-        raise sqlite3.DatabaseError(f"{len(set(keys)) - len(found)} documents are missing from the tables")
-    return [found[key] for key in keys]
+    try:
+        return [found[key] for key in keys]
+    except KeyError:
+        raise sqlite3.DatabaseError(f"{len(set(keys) - found.keys())} documents are missing from the tables") from None
 
 
 def _stored(
