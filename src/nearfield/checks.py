@@ -69,6 +69,8 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
         or not array.shape[1]
     ):
         raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got shape {array.shape}")
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)  # the least integer has no absolute value
     units = np.empty(array.shape, np.float32)
     for start in range(0, len(array), SCALED_TOGETHER):
         part = array[start : start + SCALED_TOGETHER]

@@ -18,8 +18,8 @@ from nearfield.search.options import SearchOptions
 from nearfield.search.present import Found, present
 from nearfield.stages import stage
 
-MOST_UNREAD = 20_000
-"""Answers in use that may wait to be read; further ones are read at once. To read ten hits takes 0.1 ms."""
+MOST_UNREAD = 10_000
+"""Answers in use that may wait to be read; further ones are read at once. To read so many takes two seconds."""
 
 AGAIN = "search again, and look at the hits, as `hits.to_dicts()` does, before others write"
 
