@@ -8,6 +8,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from nearfield import checks
 from nearfield.collection import Collection
 from nearfield.encode import DEFAULT_ENCODER
 from nearfield.encode.cache import check_cache
@@ -18,11 +19,10 @@ from nearfield.encode.remote.names import is_remote
 from nearfield.engine.open import open_engine
 from nearfield.engine.protocol import Settings
 from nearfield.errors import Conflict, InvalidInput, NearfieldError, NotFound
+from nearfield.index.kinds import check_kind
 
 if TYPE_CHECKING:
     from nearfield.encode.protocol import Encoder
-
-INDEXES = ("auto", "exact")
 
 
 def open(  # the word that users know, as in gzip.open
@@ -31,6 +31,7 @@ def open(  # the word that users know, as in gzip.open
     encoder: str | Path | Encoder | None = None,
     index: str | None = None,
     recall: float | None = None,
+    memory: int | None = None,
     create: bool = True,
     cache: bool | str | Path = False,
 ) -> Collection:
@@ -42,9 +43,13 @@ def open(  # the word that users know, as in gzip.open
         location: A folder.
         encoder: A model's name, a model's folder, or an object with the methods `encode_documents` and
             `encode_queries`, such as an `Encoder`. "all-MiniLM-L6-v2" if not given.
-        index: "auto" or "exact". This version scans exactly at every size, so "auto" (if not given) chooses that.
-        recall: Share of the true nearest neighbours that a search must find, in (0, 1]; 0.95 if not given. The exact
-            scan finds all of them.
+        index: "auto" (if not given) scans while there are few vectors, and then builds an index that suits their
+            number and dimension; "exact" always scans; others are the names in `nearfield.index.kinds.NAMES`, such as
+            "hnsw" and "ivf-flat", and FAISS's factory strings, such as "IVF1024,PQ32". `Collection.stats` says what
+            there is, and why.
+        recall: Share of the true nearest neighbours that a search must find on average, in (0, 1]; 0.95 if not given.
+            The index measures itself, and looks at as much as that takes. An exact scan finds all of them.
+        memory: Bytes that an index that "auto" chooses may take; None: as many as the best one takes.
         create: False: there must be a collection.
         cache: True: keep the encoder's vectors on disk, in a folder of the user's caches or the one that is given, so
             that a text that any collection with the same encoder has had isn't encoded again;
@@ -64,7 +69,7 @@ def open(  # the word that users know, as in gzip.open
     ...     len(col)
     0
     """
-    _check(index, recall)
+    _check(index, recall, memory)
     check_cache(cache)
     given = encoder if encoder is None or isinstance(encoder, str | Path) else as_encoder(encoder)
     name = name_of(given)
@@ -75,10 +80,11 @@ def open(  # the word that users know, as in gzip.open
             raise
         if isinstance(encoder, str | Path) and not is_remote(str(name)):
             find_model(str(name))  # a misspelt name must not be fixed in a new collection
-        wanted = Settings(name or DEFAULT_ENCODER, index or "auto", 0.95 if recall is None else float(recall))
+        target = 0.95 if recall is None else float(recall)
+        wanted = Settings(name or DEFAULT_ENCODER, index or "auto", target, memory=memory)
         engine = open_engine(location, wanted)
     try:
-        _check_same(engine.settings, index=index, recall=recall)
+        _check_same(engine.settings, index=index, recall=recall, memory=memory)
         loaded = _check_encoder(engine.settings, given)
     except NearfieldError:
         engine.close()
@@ -87,9 +93,13 @@ def open(  # the word that users know, as in gzip.open
     return Collection(engine, choice, loaded=loaded, cache=cache)
 
 
-def _check(index: str | None, recall: float | None) -> None:
-    if index is not None and index not in INDEXES:
-        raise InvalidInput(f"index must be one of {', '.join(map(repr, INDEXES))} in this version, got {index!r}")
+def _check(index: str | None, recall: float | None, memory: int | None) -> None:
+    if index is not None:
+        check_kind(index)
+    if memory is not None:
+        checks.count(memory, "memory")
+        if index not in (None, "auto"):
+            raise InvalidInput(f"memory limits the index that 'auto' chooses; index={index!r} takes what it takes")
     if recall is None:
         return
     if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1 or math.isnan(recall):

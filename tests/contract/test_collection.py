@@ -112,7 +112,9 @@ def test_stats_count_what_there_is(col):
     col.delete("0")
     stats = col.stats()
     assert (stats.documents, stats.passages, stats.dead_passages, stats.dimension) == (5, 5, 1, 64)
-    assert stats.index == {"kind": "exact", "asked": "auto", "recall_target": 0.95, "recall": 1.0}
+    assert (stats.index["kind"], stats.index["asked"], stats.index["wanted"]) == ("exact", "auto", "")
+    assert (stats.index["recall_target"], stats.index["recall"], stats.index["pending"]) == (0.95, 1.0, 0)
+    assert stats.index["reason"] == "scanning 5 vectors takes less than a millisecond"
     assert stats.bytes["vectors"] == 64 + 6 * 64 * 4
     assert stats.to_dict()["generation"] == 2
 
@@ -607,7 +609,12 @@ def test_another_encoder_is_refused(tmp_path, encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"index": "IVF16,Flat"}, "index must be one of 'auto', 'exact'"),
+        ({"index": "HSNW32"}, "index must be 'auto', 'exact', .* or a FAISS factory string, got 'HSNW32'"),
+        ({"index": "IVF9999999999,Flat"}, "it may have 1 to 1,000,000 lists"),
+        ({"index": "IVF16,Flat,RFlat"}, "leave out IDMap and Refine"),
+        ({"index": 5}, "index must be 'auto'"),
+        ({"index": "hnsw", "memory": 5}, "memory limits the index that 'auto' chooses"),
+        ({"memory": -1}, "memory must be"),
         ({"recall": 0}, "recall must be a number in"),
         ({"recall": 1.1}, "recall must be"),
         ({"recall": True}, "recall must be"),

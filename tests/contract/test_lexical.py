@@ -44,13 +44,13 @@ class Model:
         vector = np.array([[1.0, 0.0]], np.float32)
         records = [Record(Document(text, doc_id=name), [(0, len(text))], vector) for name, text in texts.items()]
         self.engine.write(records, replace=True)
-        self.engine._follower.wait()
+        self.engine._indexes._words.wait()
         self.by_key += texts.values()
         self.texts.update(texts)
 
     def remove(self, names):
         self.engine.delete(names)
-        self.engine._follower.wait()
+        self.engine._indexes._words.wait()
         for name in names:
             del self.texts[name]
 
@@ -67,7 +67,7 @@ class Model:
 
     @property
     def keeper(self):
-        return self.engine._lexical
+        return self.engine._indexes.lexical
 
     @property
     def folders(self):
@@ -415,7 +415,7 @@ def test_an_index_with_a_quarter_dead_is_built_anew_in_steps(model, source, smal
     first = model.folders.marker()
     monkeypatch.setattr(keeping, "PAUSE_SECONDS", 0.0)
     model.keeper._due = 0.0
-    model.engine._pausing = True  # so that each write takes one step
+    model.engine._indexes._pausing = True  # so that each write takes one step
     for expected in (50, 100):
         model.put({f"new{expected}": "w3"})
         assert model.folders.building().documents == expected
@@ -662,11 +662,11 @@ def test_a_writer_that_is_far_ahead_waits_for_one_step(model, source, small, mon
     monkeypatch.setattr(keeping, "FAR_BEHIND", 100)
     monkeypatch.setattr(store, "CLOSING_SECONDS", 0.0)
     steps = []
-    step = model.engine._lexical_step
-    monkeypatch.setattr(model.engine, "_lexical_step", lambda: (steps.append(1) or step()) or True)  # never at an end
+    step = model.engine._indexes._step
+    monkeypatch.setattr(model.engine._indexes, "_step", lambda: (steps.append(1) or step()) or True)  # never at an end
     vector = np.eye(1, 2, dtype=np.float32)
     model.engine.write([Record(Document("w1", doc_id=f"d{i}"), [(0, 2)], vector) for i in range(300)], replace=True)
     assert steps
     assert model.folders.marker().documents == 300
     model.texts = {f"d{i}": "w1" for i in range(300)}
-    assert not model.engine._follower._thread.is_alive()
+    assert not model.engine._indexes._words._thread.is_alive()

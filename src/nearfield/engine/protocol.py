@@ -43,6 +43,7 @@ class Settings:
         encoder: Name or folder of the encoder.
         index: Kind of index.
         recall: Share of the true neighbours that a search must find, in (0, 1].
+        memory: Bytes that an index may take that "auto" chooses; None: as many as the best one needs.
         dimension: Length of the vectors; None until there are any.
         fingerprint: Of the encoder that made the vectors; None as long as only given vectors are stored.
         identity: What is known of that encoder, as `nearfield.encode.identity` has it; None while nothing is.
@@ -54,6 +55,7 @@ class Settings:
     dimension: int | None = None
     fingerprint: str | None = None
     identity: dict[str, Any] | None = field(default=None, hash=False, repr=False)
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

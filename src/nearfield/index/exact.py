@@ -7,20 +7,22 @@ have equal scores wherever they lie, which a matrix product does not promise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import CorruptCollection
+from nearfield.index.rows import Rows
 
 LONGEST = 1.001
 """No stored vector is longer, rounding included."""
 
 Float = TypeVar("Float", np.float32, np.float64)
+
+Scored: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Documents, rising, and their scores."""
 
 SCORES_AT_ONCE = 16_000_000
 """Float32 scores held at once by a batch of queries: 64 MB."""
@@ -31,6 +33,9 @@ GATHER_BELOW = 0.15
 GATHERED_AT_ONCE = 1024
 """Rows that are copied together: of 384 dimensions they stay in the processor's cache."""
 
+FEW_ROWS = 200
+"""Rows whose product with a query BLAS computes in the caller's thread."""
+
 FEW_QUERIES = 3
 """Measured on 100,000 vectors of 384 dimensions: a product takes BLAS 24 ms for two queries or for eight."""
 
@@ -38,69 +43,18 @@ ROUNDING = 5e-5
 """More than the error of a float32 dot product of unit vectors with up to 4,096 dimensions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Vectors and the documents they belong to. Rows have addresses; between blocks, addresses may be left out.
-
-    Args:
-        blocks: float32 `(rows, d)` each, in the order of their addresses.
-        starts: int64 `(blocks,)`, the address of each block's first row, rising.
-        firsts: int64 `(documents,)`, the address of each document's first row; the others follow it.
-        counts: int64 `(documents,)`, how many rows each document has, at least one.
-    """
-
-    blocks: Sequence[Vectors]
-    starts: NDArray[np.int64]
-    firsts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    @property
-    def total(self) -> int:
-        """Number of rows, dead ones included."""
-        return sum(len(block) for block in self.blocks)
-
-    @property
-    def end(self) -> int:
-        """The first address after all rows."""
-        return int(self.starts[-1]) + len(self.blocks[-1]) if self.blocks else 0
-
-    def gather(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return a copy of some rows, by their addresses, float32 `(len(rows), d)`."""
-        if len(self.blocks) == 1:
-            only: Vectors = self.blocks[0][rows - self.starts[0]]
-            return only
-        gathered = np.empty((len(rows), self.blocks[0].shape[1] if self.blocks else 0), np.float32)
-        block_of = np.searchsorted(self.starts, rows, side="right") - 1
-        for number in np.unique(block_of):
-            here = block_of == number
-            gathered[here] = self.blocks[number][rows[here] - self.starts[number]]
-        return gathered
-
-    def of(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the addresses of some documents' rows."""
-        counts = self.counts[documents]
-        total = int(counts.sum())
-        if total == len(documents):
-            return self.firsts[documents]
-        starts = np.cumsum(counts) - counts
-        return np.repeat(self.firsts[documents] - starts, counts) + np.arange(total)
-
-
-def best_documents(
-    rows: Rows, queries: Vectors, k: int, allowed: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Return, for each query, the allowed documents with the k highest cosines, and all that tie with the k-th.
+def best_documents(rows: Rows, queries: Vectors, k: int, documents: NDArray[np.int64]) -> list[Scored]:
+    """Return, for each query, those of some documents with the k highest cosines, and all that tie with the k-th.
 
     Args:
         rows: The vectors, at unit length or zero.
         queries: float32 `(q, d)`, at unit length or zero.
-        k: How many; fewer come back only if fewer are allowed.
-        allowed: bool `(documents,)`.
+        k: How many; fewer come back only if fewer are given.
+        documents: int64 `(n,)`, rising.
 
     Returns:
         Documents, rising, and their scores in [-1, 1], float64.
     """
-    documents = np.flatnonzero(allowed)
     if not len(documents) or not len(queries):
         return [(documents, np.empty(0)) for _ in queries]
     # Arrays of all documents are megabytes; those that are there need no copy.
@@ -113,7 +67,7 @@ def best_documents(
     for start in range(0, len(queries), at_once):
         chunk = queries[start : start + at_once]
         by_document = _highest(_scan_some(rows, chunk, wanted) if narrow else _scan_all(rows, chunk, wanted), counts)
-        found += [_refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]
+        found += [refine(rows, query, documents, row, k) for query, row in zip(chunk, by_document, strict=True)]
     return found
 
 
@@ -162,14 +116,55 @@ def _highest(scores: NDArray[Float], counts: NDArray[np.int64]) -> NDArray[Float
     return highest
 
 
-def _refine(
-    rows: Rows, query: Vectors, documents: NDArray[np.int64], scores: Vectors, k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def refine(rows: Rows, query: Vectors, documents: NDArray[np.int64], scores: Vectors, k: int) -> Scored:
+    """Return those of some documents that are the best by their cosines in double precision.
+
+    Args:
+        rows: The vectors.
+        query: float32 `(d,)`.
+        documents: int64 `(n,)`, rising, at least one.
+        scores: float32 `(n,)`, their cosines as single precision has them.
+        k: How many; all that tie with the k-th come, too.
+    """
     _check_lengths(scores, query)
     if k < len(scores):
-        threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-        documents = documents[scores >= threshold - ROUNDING]
-    exact = np.clip(document_scores(rows, query, documents), -1.0, 1.0)
+        documents = documents[_may_be_best(scores, k)]
+    return _cut(documents, document_scores(rows, query, documents), k)
+
+
+def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int) -> Scored:
+    """Return the best of a few documents by their cosines in double precision, as `refine` does; reads each row once.
+
+    Args:
+        rows: The vectors.
+        query: float32 `(d,)`.
+        documents: int64 `(n,)`, rising.
+        k: How many; all that tie with the k-th come, too.
+    """
+    if not len(documents):
+        return documents, np.empty(0)
+    wanted = rows.of(documents)
+    vectors = rows.gather(wanted)
+    # BLAS is quicker for few rows; for many, its threads would go on spinning.
+    scores = vectors.dot(query) if len(vectors) <= FEW_ROWS else np.einsum("ij,j->i", vectors, query)
+    if len(wanted) > len(documents):
+        return refine(rows, query, documents, _highest(scores[np.newaxis], rows.counts[documents])[0], k)
+    if not (scores.max() <= LONGEST and scores.min() >= -LONGEST):  # as the query is of unit length
+        _check_lengths(scores, query)
+    if k < len(scores):
+        chosen = _may_be_best(scores, k)
+        documents, vectors = documents[chosen], vectors[chosen]
+    return _cut(documents, np.einsum("ij,j->i", vectors.astype(np.float64), query.astype(np.float64)), k)
+
+
+def _may_be_best(scores: Vectors, k: int) -> NDArray[np.bool_]:
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    chosen: NDArray[np.bool_] = scores >= threshold - ROUNDING
+    return chosen
+
+
+def _cut(documents: NDArray[np.int64], exact: NDArray[np.float64], k: int) -> Scored:
+    exact = np.minimum(np.maximum(exact, -1.0), 1.0)  # a third of np.clip's time for a few
     if k < len(exact):
         kept = exact >= np.partition(exact, len(exact) - k)[len(exact) - k]
         documents, exact = documents[kept], exact[kept]

@@ -133,6 +133,7 @@ def _settings(settings: Settings, target: Target) -> Settings:
         encoder=target.name,
         index=settings.index,
         recall=settings.recall,
+        memory=settings.memory,
         dimension=target.encoder.dimension,
         fingerprint=target.encoder.fingerprint,
         identity=identify(target.encoder),

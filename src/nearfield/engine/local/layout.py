@@ -7,9 +7,11 @@ lexical/             the BM25 index, derived
 columns/             what a process holds of the documents in memory, derived: so that opening is quick
 snapshot.json        in a snapshot: which states of which collection it may hold (see snapshot.py)
 damaged/             what a repair replaced
+index/               the index of the vectors, derived
 migration/           vectors of another encoder in the making (see changeover/)
 writer.lock          held by the process that writes
 lexical.lock         held by the process that brings the BM25 index up to date
+index.lock           held by the process that builds the index of the vectors
 migration.lock       held by the process that makes the vectors of another encoder
 
 docs/formats.md describes them.
@@ -70,6 +72,16 @@ class Layout:
         return self.root / "columns"
 
     @property
+    def index(self) -> Path:
+        """The folder of the vectors' index."""
+        return self.root / "index"
+
+    @property
+    def index_lock(self) -> Path:
+        """The file that a process locks to build the vectors' index."""
+        return self.root / "index.lock"
+
+    @property
     def snapshot(self) -> Path:
         """The file that makes a collection a snapshot."""
         return self.root / "snapshot.json"
@@ -106,6 +118,7 @@ class Layout:
             "vectors": _sizes(self.vectors),
             "lexical": _sizes(self.lexical),
             "columns": _sizes(self.columns),
+            "index": _sizes(self.index),
         }
         return sizes | ({"migration": _sizes(self.migration)} if self.migration.exists() else {})
 
@@ -147,7 +160,8 @@ def read_manifest(layout: Layout) -> Manifest | None:
 
 def _ours(layout: Layout, file: Path) -> bool:
     """Whether a creation that was cut off before its manifest may have left the file."""
-    known = {layout.vectors, layout.lexical, layout.columns, layout.damaged, layout.writer_lock, layout.lexical_lock}
+    known = {layout.vectors, layout.lexical, layout.columns, layout.index, layout.damaged}
+    known |= {layout.writer_lock, layout.lexical_lock, layout.index_lock}
     return file in known or file.name.startswith((layout.database.name, layout.manifest.name, layout.snapshot.name))
 
 

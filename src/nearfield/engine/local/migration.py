@@ -15,7 +15,7 @@ from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder
 from nearfield.errors import IncompatibleFormat
-from nearfield.index.exact import Rows
+from nearfield.index.rows import Rows
 
 WAIT_SECONDS = 60.0
 """How long to wait for another process that is doing the same."""

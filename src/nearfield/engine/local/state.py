@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,12 @@ from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
 from nearfield.engine.local.database import Counters, counters, read_origin, rising, segments
 from nearfield.engine.local.growing import extended
 from nearfield.engine.local.segments import Folder
-from nearfield.index.exact import Rows
+from nearfield.index.rows import Rows
 
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """One generation's documents and vectors.
 
@@ -50,12 +51,17 @@ class State:
     lineage: object = field(default_factory=object)
     fingerprint: str | None = None
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """The vectors, and the rows of each slot."""
         return Rows(self.blocks.arrays, self.blocks.starts, self.firsts, self.counts)
 
     @property
+    def dimension(self) -> int:
+        """Length of the vectors; 0 while there are none."""
+        return self.blocks.arrays[0].shape[1] if self.blocks.arrays else 0
+
+    @cached_property
     def count(self) -> int:
         """Number of documents."""
         return int(np.count_nonzero(self.live))

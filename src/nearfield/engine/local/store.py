@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 import time
@@ -19,15 +18,14 @@ from nearfield.engine.local.care import check, snapshot
 from nearfield.engine.local.changeover import making
 from nearfield.engine.local.columns import Columns
 from nearfield.engine.local.database import Database, begin_session, counters, keys_of, read_settings
-from nearfield.engine.local.follower import Follower
+from nearfield.engine.local.indexes import Indexes
 from nearfield.engine.local.layout import Layout
-from nearfield.engine.local.lexical import LexicalKeeper
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.segments import Folder
 from nearfield.engine.local.state import State
 from nearfield.engine.local.states import States
 from nearfield.engine.local.upkeep import Upkeep
-from nearfield.engine.local.view import LocalView
+from nearfield.engine.local.view import LocalView, Viewing
 from nearfield.engine.open import folder_of
 from nearfield.engine.protocol import Bookmark, Capabilities, Record, Settings, Stats
 from nearfield.engine.reports import Health, Snapshot
@@ -35,8 +33,6 @@ from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldE
 from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
 from nearfield.stages import stage
-
-log = logging.getLogger("nearfield.engine.local")
 
 CLOSING_SECONDS = 5.0
 """How long a writer may go on, before it closes, giving back the space of what was deleted."""
@@ -92,25 +88,21 @@ class LocalEngine:
         self._writing = threading.RLock()
         self._session = uuid.uuid4().hex
         self._has_written = False
-        self._closing = self._pausing = False  # the follower ends after its step, if one of them is true
-        self._noted: set[str] = set()
-        self._lexical = LexicalKeeper(self._layout, self._database)
         self._states = States(self._layout, self._folder)
-        self._follower = Follower(self._follow)
+        self._indexes = Indexes(self._layout, self._database, self._settings, self._states, self._told_failures)
         self._upkeep = Upkeep(self._layout, self._folder, self._database, self._states, self._transaction)
 
     def before_fork(self, deadline: float) -> None:
         """Close the connections, so that the child inherits none; waits for other threads to read and write."""
         self._held_for_fork = self._writing.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        self._pausing = True
-        self._follower.wait(max(0.0, deadline - time.monotonic()))
+        self._indexes.pause(deadline)
         self._database.before_fork(deadline, nobody_writes=self._held_for_fork)
 
     def after_fork(self, *, in_child: bool) -> None:
         """Begin anew in the child: with connections, locks and a session of its own."""
         if not in_child:
             self._database.after_fork()
-            self._pausing = False
+            self._indexes.go_on()
             if self._held_for_fork:
                 self._held_for_fork = False
                 self._writing.release()
@@ -152,11 +144,15 @@ class LocalEngine:
                 self._settings = read_settings(connection)
         return self._settings
 
-    @contextmanager
-    def view(self) -> Iterator[LocalView]:
+    def view(self) -> Viewing:
         """Give the newest committed state."""
-        with self._reading() as (connection, state, columns):
-            yield LocalView(connection, state, columns, self._lexical)
+        self._check_open()
+        return Viewing(self._database.reading(), self._view_of)
+
+    def _view_of(self, connection: sqlite3.Connection) -> LocalView:
+        state, columns = self._states.read(connection)
+        self._indexes.before_search(state)
+        return LocalView(connection, state, columns, self._indexes.lexical, self._indexes.neighbours)
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[sqlite3.Connection, State, Columns]]:
@@ -223,7 +219,13 @@ class LocalEngine:
     def _home(self) -> making.Home:
         self._check_open()
         return making.Home(
-            self._layout, self._folder, self._database, self._lexical, self._reading, self._alone, self._transaction
+            self._layout,
+            self._folder,
+            self._database,
+            self._indexes.lexical,
+            self._reading,
+            self._alone,
+            self._transaction,
         )
 
     def compact(self) -> None:
@@ -231,52 +233,20 @@ class LocalEngine:
         with self._writing, self._told_failures():
             with self._transaction():
                 pass  # takes the lock, and tells that somebody else has it
-            with self._database.reading() as connection:
-                self._lexical.compact(self._states.read(connection)[0], connection)
+            self._indexes.compact()
             self._upkeep.compact()
             self._states.compress()
+            self._indexes.neighbours.compact(self._indexes.state())
 
     def _after_write(self, changed: int) -> None:
         # The batch is stored; damage in one derived part must not keep the others from being looked after.
         with self._writing:
             if self._closed:  # by another thread
                 return
-            with self._noted_failures():
-                self._let_follow()
-            with self._noted_failures():
+            with self._indexes.noted_failures():
+                self._indexes.after_write()
+            with self._indexes.noted_failures():
                 self._upkeep.after_write(changed)
-
-    def _let_follow(self) -> None:
-        with self._database.reading() as connection:
-            state, _ = self._states.read(connection)
-        if self._lexical.is_due(state):
-            self._follower.wake()
-        if self._lexical.is_far_behind(state):
-            self._pausing = True
-            self._follower.wait()
-            self._pausing = False
-
-    def _follow(self) -> None:
-        """Let the BM25 index follow the documents, until it needs nothing, or somebody waits for this to end."""
-        with self._noted_failures():
-            while self._lexical_step() and not (self._pausing or self._closing) and threading.main_thread().is_alive():
-                pass
-
-    @contextmanager
-    def _noted_failures(self) -> Iterator[None]:
-        """Let failures pass that come again, and are told, when the part is needed; the log has each once."""
-        try:
-            with self._told_failures():
-                yield
-        except NearfieldError as error:
-            if str(error) not in self._noted:
-                self._noted.add(str(error))
-                log.warning("%s", error)
-
-    def _lexical_step(self) -> bool:
-        with self._database.reading() as connection:
-            state, _ = self._states.read(connection)
-        return self._lexical.follow(state)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -334,6 +304,7 @@ class LocalEngine:
             state, _ = self._states.read(connection)
             free, _ = compaction.free_pages(connection)
             (page,) = connection.execute("PRAGMA page_size").fetchone()
+            index = self._indexes.neighbours.report(state, connection)
         return Stats(
             documents=state.count,
             passages=state.live_rows,
@@ -341,7 +312,7 @@ class LocalEngine:
             dimension=settings.dimension,
             bytes=self._layout.sizes(),
             dead_bytes=state.dead_rows * (settings.dimension or 0) * 4 + free * page,
-            index={"kind": "exact", "asked": settings.index, "recall_target": settings.recall, "recall": 1.0},
+            index=index,
             encoder=settings.encoder,
             generation=state.generation,
             format=files.VERSION,
@@ -350,29 +321,25 @@ class LocalEngine:
         )
 
     def settle(self) -> None:
-        """Bring the derived parts up to date: the BM25 index, and the saved columns; give back space for a while.
+        """Bring the derived parts up to date: indexes, and the saved columns; give back space for a while.
 
         Raises:
             Locked: another process is writing.
         """
         with self._alone():
-            with self._database.reading() as connection:
-                state, _ = self._states.read(connection)
-                deadline = time.monotonic() + CLOSING_SECONDS
-                try:
-                    self._lexical.settle(state, connection)
-                finally:
-                    self._upkeep.before_close(deadline)
-            while self._lexical_step() and time.monotonic() < deadline:
-                pass
+            deadline = time.monotonic() + CLOSING_SECONDS
+            try:
+                self._indexes.settle_words()
+            finally:
+                self._upkeep.before_close(deadline)
+            self._indexes.settle(deadline)
 
     def close(self) -> None:
-        """Bring the BM25 index up to date, and release files and locks; calling it again does nothing."""
+        """Bring the indexes up to date, and release files and locks; calling it again does nothing."""
         if self._closed:
             return
-        self._closing = True
         try:
-            self._follower.wait()
+            self._indexes.end()
             # What fails here fails again, and is told, at the next lexical search.
             with suppress(NearfieldError):
                 if self._has_written:
@@ -382,7 +349,7 @@ class LocalEngine:
                 self._closed = True
                 self._database.close()
                 self._writer_lock.release()
-            self._follower.wait()
+            self._indexes.end()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +15,67 @@ from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.columns import Columns
 from nearfield.engine.local.database import doc_ids_of, keys_of, stored, vector_sums_of
 from nearfield.engine.local.lexical import LexicalKeeper
+from nearfield.engine.local.neighbours import NeighbourKeeper
 from nearfield.engine.local.state import State
 from nearfield.engine.local.writing import vector_sums
 from nearfield.engine.protocol import Keys, Ranking, Stored
 from nearfield.errors import CorruptCollection
 from nearfield.filters import Condition
-from nearfield.index.exact import GATHER_BELOW, best_documents
+from nearfield.index.exact import GATHER_BELOW, Scored, best_documents
+from nearfield.index.nearest import Nearest
 from nearfield.lexical.analysis import query_terms, terms
 from nearfield.lexical.bm25 import BM25, Allowed
 from nearfield.rank.order import best
+
+_NO_SLOTS = np.empty(0, np.int64)
+
+
+class Viewing:
+    """A context that gives a view.
+
+    Args:
+        reading: Gives a connection in a read transaction.
+        make: Makes a view of that.
+    """
+
+    __slots__ = ("_make", "_reading")
+
+    def __init__(
+        self, reading: AbstractContextManager[sqlite3.Connection], make: Callable[[sqlite3.Connection], LocalView]
+    ) -> None:
+        self._reading = reading
+        self._make = make
+
+    def __enter__(self) -> LocalView:
+        connection = self._reading.__enter__()
+        try:
+            return self._make(connection)
+        except BaseException as error:
+            self._reading.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._reading.__exit__(kind, error, trace)
 
 
 class LocalView:
     """Reads one state; lives as long as the read transaction that it was made in."""
 
     def __init__(
-        self, connection: sqlite3.Connection, state: State, columns: Columns, lexical_keeper: LexicalKeeper
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        columns: Columns,
+        lexical_keeper: LexicalKeeper,
+        neighbour_keeper: NeighbourKeeper | None = None,
     ) -> None:
         self._connection = connection
         self._state = state
         self._columns = columns
         self._lexical_keeper = lexical_keeper
+        self._neighbour_keeper = neighbour_keeper
 
     @property
     def generation(self) -> int:
@@ -48,8 +90,7 @@ class LocalView:
     @property
     def dimension(self) -> int | None:
         """Length of the vectors; None if there are none."""
-        blocks = self._state.rows.blocks
-        return blocks[0].shape[1] if blocks else None
+        return self._state.dimension or None
 
     def __len__(self) -> int:
         return self._state.count
@@ -65,7 +106,9 @@ class LocalView:
 
     def doc_ids(self, keys: Keys) -> list[str]:
         """Return the doc_id of each key."""
-        return doc_ids_of(self._connection, keys.tolist())
+        nearest = self._nearest()
+        known = nearest.approximate.names.find(keys) if nearest is not None else None
+        return doc_ids_of(self._connection, keys.tolist()) if known is None else known
 
     def read(self, keys: Keys) -> list[Stored]:
         """Return the stored document of each key."""
@@ -109,13 +152,25 @@ class LocalView:
     def semantic(
         self, queries: Vectors, k: int, where: Condition | None = None, exclude: Sequence[str] = ()
     ) -> list[Ranking]:
-        """Return, for each query, the k documents with the highest cosine of any passage: an exact scan."""
-        allowed = self._allowed(where, exclude)
-        count = int(allowed.sum())
-        narrow = count < GATHER_BELOW * len(self._state.keys)
-        plan = f"exact scan of the {count} allowed documents" if narrow else "exact scan of all documents"
-        found = best_documents(self._state.rows, queries, k, allowed)
+        """Return, for each query, the k documents with the highest cosine of any passage, by the index or a scan."""
+        nearest = self._nearest()
+        if nearest is None:
+            found, plan = self._scan(queries, k, self._allowed(where, exclude))
+        else:
+            # What is excluded stays in the mask: masks of equal conditions are one object, by which much is kept.
+            mask = None if where is None else self._allowed(where, ())
+            found, plan = nearest.search(queries, k, mask, self._slots_of(exclude))
         return [self._ranking(self._state.keys[slots], scores, plan, k) for slots, scores in found]
+
+    def _nearest(self) -> Nearest | None:
+        keeper = self._neighbour_keeper
+        return None if keeper is None else keeper.nearest(self._state, self._connection)
+
+    def _scan(self, queries: Vectors, k: int, mask: NDArray[np.bool_]) -> tuple[list[Scored], str]:
+        allowed = np.flatnonzero(mask)
+        narrow = len(allowed) < GATHER_BELOW * len(mask)
+        plan = f"exact scan of the {len(allowed)} allowed documents" if narrow else "exact scan of all documents"
+        return best_documents(self._state.rows, queries, k, allowed), plan
 
     def lexical(
         self, queries: Sequence[str], k: int, where: Condition | None = None, exclude: Sequence[str] = ()
@@ -145,10 +200,16 @@ class LocalView:
     def _allowed(self, where: Condition | None, exclude: Sequence[str]) -> NDArray[np.bool_]:
         mask = self._state.live if where is None else self._columns.mask(where, self._state, self._connection)
         if exclude:
-            keys = np.array(list(keys_of(self._connection, list(exclude)).values()), dtype=np.int64)
             mask = mask.copy()
-            mask[self._state.slots(keys)] = False
+            mask[self._slots_of(exclude)] = False
         return mask
+
+    def _slots_of(self, doc_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the slots of those doc_ids that exist, rising."""
+        if not doc_ids:
+            return _NO_SLOTS
+        keys = np.array(list(keys_of(self._connection, list(doc_ids)).values()), dtype=np.int64)
+        return np.sort(self._state.slots(keys))
 
     def _ranking(self, keys: Keys, scores: NDArray[np.float64], plan: str, k: int) -> Ranking:
         order = best(keys, scores, k, self.doc_ids)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.care import wal
-from nearfield.engine.local.care.check_derived import check_columns, check_lexical
+from nearfield.engine.local.care.check_derived import check_columns, check_index, check_lexical
 from nearfield.engine.local.care.check_tables import Basis, check_places, check_structure, steady, unless_busy
 from nearfield.engine.local.care.inspection import Findings, SegmentFiles, Table, check_vectors, read_documents
 from nearfield.engine.local.changeover import damage
@@ -156,6 +156,7 @@ def _check_derived(
         return
     check_columns(layout, connection, table, findings)
     check_lexical(layout, database, connection, basis, table, findings)
+    check_index(layout, database, connection, basis, table, findings)
 
 
 def _note_leftovers(layout: Layout, basis: Basis, findings: Findings) -> None:

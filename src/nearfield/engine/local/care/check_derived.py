@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nearfield.engine.local.care.inspection import AT_ONCE, Findings, Table
 from nearfield.engine.local.database import Database, session_of
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lexical import LexicalKeeper
+from nearfield.engine.local.neighbours import NeighbourKeeper
 from nearfield.engine.local.saved import Saved
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection, NearfieldError
@@ -27,16 +29,31 @@ def check_lexical(
     layout: Layout, database: Database, connection: sqlite3.Connection, basis: Basis, table: Table, findings: Findings
 ) -> None:
     """Compare the BM25 index with the documents."""
-    now = basis.counters
-    live, rows = np.ones(len(table.keys), np.bool_), int(table.counts.sum())
-    state = State(now.generation, now.next_key, table.keys, live, table.firsts, table.counts, rows, NO_BLOCKS)
     try:
-        for file, what in LexicalKeeper(layout, database).verify(state, connection):
+        for file, what in LexicalKeeper(layout, database).verify(_state(basis, table), connection):
             findings.add(file, what)
     except CorruptCollection as error:
         findings.add(layout.lexical, str(error))
     except NearfieldError as error:
         findings.notes.append(f"{layout.lexical} could not be compared with the documents: {error}")
+
+
+def check_index(
+    layout: Layout, database: Database, connection: sqlite3.Connection, basis: Basis, table: Table, findings: Findings
+) -> None:
+    """Compare the files of the vectors' index with their checksums."""
+    state = replace(_state(basis, table), fingerprint=basis.settings.fingerprint)
+    try:
+        for file, what in NeighbourKeeper(layout, database, basis.settings).verify(state, connection):
+            findings.add(file, what)
+    except NearfieldError as error:
+        findings.notes.append(f"{layout.index} could not be looked at: {error}")
+
+
+def _state(basis: Basis, table: Table) -> State:
+    now = basis.counters
+    live, rows = np.ones(len(table.keys), np.bool_), int(table.counts.sum())
+    return State(now.generation, now.next_key, table.keys, live, table.firsts, table.counts, rows, NO_BLOCKS)
 
 
 def check_columns(layout: Layout, connection: sqlite3.Connection, table: Table, findings: Findings) -> None:

@@ -124,10 +124,12 @@ def _check_settings(basis: Basis) -> None:
     settings = basis.settings
     dimension, recall = settings.dimension, settings.recall
     texts = [settings.encoder, settings.index, *([settings.fingerprint] if settings.fingerprint is not None else [])]
-    if not all(isinstance(text, str) for text in texts) or settings.index not in ("auto", "exact"):
+    if not all(isinstance(text, str) for text in texts) or not settings.index:
         raise ValueError("settings are not what can be set")
     if type(recall) not in (int, float) or not 0 < recall <= 1:
         raise ValueError(f"the setting 'recall' is {recall!r}")
+    if settings.memory is not None and (type(settings.memory) is not int or settings.memory < 1):
+        raise ValueError(f"the setting 'memory' is {settings.memory!r}")
     if settings.identity is not None and valid(settings.identity)["fingerprint"] != settings.fingerprint:
         raise ValueError("the setting 'identity' is of another fingerprint")
     if dimension is None and not basis.segments:

@@ -301,10 +301,11 @@ _UNREADABLE = object()
 
 _FINE: dict[str, Callable[[Any], bool]] = {
     "encoder": lambda value: isinstance(value, str) and bool(value),
-    "index": lambda value: value in ("auto", "exact"),
+    "index": lambda value: isinstance(value, str) and bool(value),
     "recall": lambda value: type(value) in (int, float) and 0 < value <= 1,
     "dimension": lambda value: value is None or (type(value) is int and 1 <= value <= 1 << 20),
     "fingerprint": lambda value: value is None or isinstance(value, str),
+    "memory": lambda value: value is None or (type(value) is int and value > 0),
     "identity": lambda value: value is None or is_identity(value),
 }
 

@@ -97,7 +97,7 @@ def _mend_derived(layout: Layout, *, renewed: bool) -> list[str]:
     """Remove the derived parts that are damaged, or speak of a database that was replaced, and make them anew."""
     damaged = [problem.file for problem in check(layout.root).problems]
     rebuilt = []
-    for part in (layout.lexical, layout.columns):
+    for part in (layout.lexical, layout.columns, layout.index):
         if part.exists() and (renewed or any(file.startswith(str(part)) for file in damaged)):
             shutil.rmtree(part)
             rebuilt.append(f"{part.name}/")

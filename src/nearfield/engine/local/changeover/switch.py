@@ -89,7 +89,7 @@ def _swap(connection: sqlite3.Connection, progress: Progress, segments: list[Seg
         "INSERT INTO segments VALUES (?, ?, ?)", [(one.number, one.first_row, one.rows) for one in segments]
     )
     kept = read_settings(connection)
-    write_settings(connection, replace(settings, index=kept.index, recall=kept.recall))
+    write_settings(connection, replace(settings, index=kept.index, recall=kept.recall, memory=kept.memory))
     # Every place is another now: who has an older state begins anew, also by programs that know nothing of this.
     write_counters(connection, replace(now, generation=now.generation + 1))
     compaction.trim(connection, now.generation + 1)

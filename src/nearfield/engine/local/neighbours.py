@@ -1,0 +1,369 @@
+"""Keeps the index of the vectors in step with the documents.
+
+Documents that the index lacks are scanned, and those deleted since are passed over. When there are many of either, a
+thread of the process adds the former, or builds the index anew, beside searches and writes, and tunes it; then it takes
+the old one's place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.encode.protocol import Vectors
+from nearfield.engine.local.database import Database, session_of
+from nearfield.engine.local.index_report import Held, report
+from nearfield.engine.local.layout import Layout
+from nearfield.engine.local.lock import FileLock
+from nearfield.engine.local.naming import read_names
+from nearfield.engine.local.state import State
+from nearfield.engine.protocol import Settings
+from nearfield.errors import CorruptCollection, Locked, NearfieldError
+from nearfield.index.ann import Interrupted, Positions, build, extend
+from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tuning_of
+from nearfield.index.kinds import EXACT, Recipe, recipe
+from nearfield.index.nearest import Approximate, Documents, Nearest
+from nearfield.index.tuning import Tuning, tune
+
+NEW_SHARE = 0.05
+NEW_LEAST = 2_000
+"""Vectors that the index lacks, as a share of its own and in number, above which they are added to it."""
+
+BUSY_SHARE = 0.5
+BUSY_LEAST = 50_000
+"""The same while a process writes, which would have them added again and again."""
+
+DEAD_SHARE = 0.25
+"""Vectors of deleted documents above which it is built anew."""
+
+GROWTH = 2.0
+"""Times the vectors that it learned from, from which on it is built anew."""
+
+WAIT_SECONDS = 60.0
+"""How long to wait for another process that is building the index."""
+
+REST_SECONDS = 60.0
+"""After a failure, until another try."""
+
+LOOK_SECONDS = 1.0
+"""After which a search looks whether there is another index: a look takes as long as a twentieth of a search."""
+
+GRACE_SECONDS = 3.0
+"""After opening, during which no search begins to build: a command that searches once ends before that."""
+
+
+@dataclass(slots=True)
+class _Joined:
+    """The index as it searches a state.
+
+    Args:
+        marker: Of the index.
+        lineage: Of the state.
+        generation: Of the state.
+        nearest: Searches it; None: there is no index for it.
+        until: When to look again whether another process has replaced the index; this one stays right until then.
+    """
+
+    marker: Marker
+    lineage: object
+    generation: int
+    nearest: Nearest | None
+    until: float = 0.0
+
+    def fits(self, state: State) -> bool:
+        """Return whether it is of a state."""
+        return self.generation == state.generation and self.lineage is state.lineage
+
+
+class NeighbourKeeper:
+    """Searches a collection's vectors by an index, and keeps that.
+
+    Args:
+        layout: Where it lies.
+        database: The collection's.
+        settings: The collection's; of these, what is fixed when it is made.
+    """
+
+    def __init__(self, layout: Layout, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._folder = IndexFolder(layout.index)
+        self._lock_file = layout.index_lock
+        self._working = threading.Lock()
+        self._joining = threading.Lock()
+        self._joined: _Joined | None = None
+        self._placed: tuple[Marker, object, NDArray[np.int64]] | None = None
+        self._began = time.monotonic()
+        self._rest_until = 0.0
+        self._failure = ""
+        self._progress = ""
+        self._fine = -1  # the last generation that needed nothing
+
+    # -- searching -----------------------------------------------------------------------------------------------------
+
+    def nearest(self, state: State, connection: sqlite3.Connection) -> Nearest | None:
+        """Return what searches a state by the index; None if there is no index for it.
+
+        Raises:
+            CorruptCollection: the index is damaged.
+        """
+        joined = self._joined
+        if joined is not None and joined.fits(state) and time.monotonic() < joined.until:
+            return joined.nearest
+        marker = self._folder.marker()
+        with self._joining:
+            joined = self._joined
+            if joined is None or joined.marker is not marker or not joined.fits(state):
+                found = self._join(marker, state, connection)
+                joined = _Joined(marker, state.lineage, state.generation, found)
+                self._joined = joined
+            joined.until = time.monotonic() + LOOK_SECONDS
+        return joined.nearest
+
+    def _join(self, marker: Marker, state: State, connection: sqlite3.Connection) -> Nearest | None:
+        known = self._known(marker, state, connection)
+        if not known.folder or known.generation > state.generation:
+            return None  # an older state may have documents that the index left out
+        loaded = self._folder.load(marker)
+        if loaded is None:
+            return None
+        if self._placed is None or self._placed[0] is not marker or self._placed[1] is not state.lineage:
+            self._placed = (marker, state.lineage, state.slots(loaded.keys))
+        first = int(np.searchsorted(state.keys, marker.next_key))
+        return Nearest(loaded, self._placed[2], Documents(state.rows, state.live, first))
+
+    def _known(self, marker: Marker, state: State, connection: sqlite3.Connection) -> Marker:
+        """Return what an index holds of this database's vectors: nothing, if it was made from others."""
+        if not marker.folder or marker.fingerprint != state.fingerprint:
+            return NONE
+        if marker.generation <= state.generation:
+            return marker if session_of(connection, marker.generation) == marker.session else NONE
+        with self._database.reading() as newest:
+            return marker if session_of(newest, marker.generation) == marker.session else NONE
+
+    # -- keeping -------------------------------------------------------------------------------------------------------
+
+    def is_due(self, state: State, *, writing: bool) -> bool:
+        """Return whether it is time for `follow`; asked after writes, and before searches."""
+        if self._settings.index == EXACT or self._progress:
+            return False
+        if not writing and self._fine == state.generation:
+            return False
+        now = time.monotonic()
+        if now < self._rest_until or (not writing and now < self._began + GRACE_SECONDS):
+            return False
+        due = self._lacks(
+            self._folder.marker(), state, *((BUSY_SHARE, BUSY_LEAST) if writing else (NEW_SHARE, NEW_LEAST))
+        )
+        if not due and not writing:
+            self._fine = state.generation
+        return due
+
+    def _lacks(self, marker: Marker, state: State, share: float, least: int) -> bool:
+        if not marker.folder:
+            return bool(self._recipe(state).factory)
+        held = self._held(marker, state)
+        return held.new > max(least, share * marker.rows) or held.dead > DEAD_SHARE * marker.rows
+
+    def _held(self, marker: Marker, state: State) -> Held:
+        first = int(np.searchsorted(state.keys, marker.next_key))
+        new = int(state.counts[first:][state.live[first:]].sum())
+        return Held(new, max(0, marker.rows - (state.live_rows - new)))
+
+    def _recipe(self, state: State) -> Recipe:
+        settings = self._settings
+        return recipe(settings.index, state.live_rows, state.dimension, settings.memory)
+
+    def follow(self, state: State, stop: Callable[[], bool]) -> None:
+        """Bring the index up to date with a state, beside whatever else goes on, unless `stop` says to give up.
+
+        Raises:
+            NearfieldError: it can't be built or written.
+        """
+        try:
+            with self._locked(0.0):
+                self._update(state, stop)
+        except (Locked, Interrupted):
+            pass  # whoever holds it is at the same work; what was given up begins again when it is due
+        except NearfieldError as error:
+            self._rest_until, self._failure = time.monotonic() + REST_SECONDS, str(error)
+            raise
+
+    def settle(self, state: State) -> None:
+        """Bring the index up to date before its writer closes, if it lacks much.
+
+        Raises:
+            Locked: another process is building the index, and did not finish within a minute.
+            NearfieldError: it can't be built or written.
+        """
+        if self._settings.index != EXACT and self._is_worn(state):
+            with self._locked(WAIT_SECONDS):
+                self._update(state, lambda: False)
+
+    def renew(self, state: State, asked: Vectors | None = None) -> None:
+        """Build and tune the index now, with all documents and no others; raises what `settle` raises.
+
+        Args:
+            state: Of the documents.
+            asked: float32 `(q, d)`, queries of users that the efforts shall suit as well.
+        """
+        with self._locked(WAIT_SECONDS):
+            chosen = self._recipe(state)
+            if not chosen.factory:
+                self._folder.remove()
+                return
+            self._build(state, chosen, lambda: False, asked)
+
+    def compact(self, state: State) -> None:
+        """Build the index anew if it holds vectors of deleted documents; raises what `settle` raises."""
+        marker = self._folder.marker()
+        if marker.folder and (self._held(marker, state).dead or not self._fits(marker, state)):
+            self.renew(state)
+        else:
+            self.settle(state)
+
+    def _is_worn(self, state: State) -> bool:
+        marker = self._folder.marker()
+        if not self._fits(marker, state):
+            return bool(marker.folder or self._recipe(state).factory)
+        return self._lacks(marker, state, NEW_SHARE, NEW_LEAST)
+
+    def _fits(self, marker: Marker, state: State) -> bool:
+        with self._database.reading() as connection:
+            return bool(self._known(marker, state, connection).folder)
+
+    def _update(self, state: State, stop: Callable[[], bool]) -> None:
+        marker = self._folder.marker()
+        if marker.generation > state.generation and self._fits(marker, state):
+            return  # a later state has been indexed meanwhile
+        if not self._is_worn(state):
+            return
+        chosen = self._recipe(state)
+        held = self._held(marker, state)
+        if not chosen.factory:
+            self._folder.remove()
+        elif (
+            not self._fits(marker, state)
+            or state.live_rows > GROWTH * marker.learned
+            or held.dead > DEAD_SHARE * marker.rows
+        ):
+            self._build(state, chosen, stop)
+        else:
+            self._extend(marker, state, stop)
+
+    def _build(self, state: State, chosen: Recipe, stop: Callable[[], bool], asked: Vectors | None = None) -> None:
+        slots = np.flatnonzero(state.live)
+        rows, keys = state.rows.of(slots), np.repeat(state.keys[slots], state.counts[slots])
+        with self._telling("building"):
+            ann = build(chosen.factory, state.dimension, len(rows), lambda some: state.rows.gather(rows[some]), stop)
+            base = Marker(kind=self._settings.index, factory=chosen.factory, reason=chosen.reason, learned=len(rows))
+            self._publish(base, state, ann, keys, rows, stop, asked)
+
+    def _extend(self, marker: Marker, state: State, stop: Callable[[], bool]) -> None:
+        loaded = self._folder.load(marker)
+        if loaded is None:
+            return
+        with self._telling("extending"):
+            first = int(np.searchsorted(state.keys, marker.next_key))
+            fresh = first + np.flatnonzero(state.live[first:])
+            keys = np.concatenate((loaded.keys, np.repeat(state.keys[fresh], state.counts[fresh])))
+            rows = np.concatenate((_rows_of(loaded, state), state.rows.of(fresh)))
+            ann = self._folder.copy(marker)
+            extend(ann, len(rows), lambda some: state.rows.gather(rows[some]), stop)
+            self._publish(marker, state, ann, keys, rows, stop)
+
+    def _publish(
+        self,
+        base: Marker,
+        state: State,
+        ann: Any,
+        keys: NDArray[np.int64],
+        rows: Positions,
+        stop: Callable[[], bool],
+        asked: Vectors | None = None,
+    ) -> None:
+        live = np.flatnonzero(rows >= 0)
+        self._progress = "tuning"
+        tuning = tune(ann, lambda some: state.rows.gather(rows[some]), live, self._settings.recall, asked)
+        if stop():
+            raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
+        with self._database.reading() as connection:
+            session = session_of(connection, state.generation)
+            names = read_names(np.unique(keys), connection)
+        marker = replace(
+            base,
+            generation=state.generation,
+            next_key=state.next_key,
+            session=session,
+            fingerprint=state.fingerprint,
+            documents=len(names.keys),
+        )
+        try:
+            self._folder.publish(marker, approximate(ann, keys, tuning, base.factory, names))
+        except OSError as error:
+            raise NearfieldError(f"the index can't be written: {error}; searches scan what it lacks") from error
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        self._progress, self._failure = what, ""
+        try:
+            yield
+        finally:
+            self._progress = ""
+
+    @contextmanager
+    def _locked(self, seconds: float) -> Iterator[None]:
+        try:
+            with self._working, FileLock(self._lock_file, seconds):
+                yield
+        except PermissionError as error:
+            raise NearfieldError(
+                f"the index lacks the newest documents, and can't be written: {error}; let a process that may write "
+                "open the collection once"
+            ) from error
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def report(self, state: State, connection: sqlite3.Connection) -> dict[str, Any]:
+        """Return what `Stats.index` holds."""
+        marker = self._known(self._folder.marker(), state, connection)
+        held = self._held(marker, state)
+        told = report(self._settings, marker, self._recipe(state), held)
+        told["pending"] = held.new if self._lacks(marker, state, NEW_SHARE, NEW_LEAST) and told["wanted"] else 0
+        return told | {"building": self._progress, "failure": self._failure}
+
+    def tuning(self, state: State, connection: sqlite3.Connection) -> Tuning | None:
+        """Return what the index was measured to do; None if there is none."""
+        marker = self._known(self._folder.marker(), state, connection)
+        return tuning_of(marker) if marker.folder else None
+
+    def verify(self, state: State, connection: sqlite3.Connection) -> list[tuple[Path, str]]:
+        """Return what is wrong with the index: the file or folder, and what; an index that is not there is fine."""
+        while True:
+            try:
+                marker = self._folder.marker()
+            except CorruptCollection as error:
+                return [(self._folder.marker_file, str(error))]
+            known = self._known(marker, state, connection)
+            folder = self._folder.marker_file.parent / marker.folder
+            found = [(folder / name, what) for name, what in self._folder.damage(marker)] if known.folder else []
+            if self._folder.marker() == marker:
+                return found
+
+
+def _rows_of(loaded: Approximate, state: State) -> Positions:
+    """Return the address of each position's vector, int64; -1 for those of documents that are gone."""
+    slots = state.slots(loaded.keys)
+    places = np.arange(len(slots))
+    begins = np.maximum.accumulate(np.where(np.diff(loaded.keys, prepend=-1) != 0, places, 0))
+    live = (slots >= 0) & state.live[slots]
+    return np.where(live, state.firsts[slots] + places - begins, -1)

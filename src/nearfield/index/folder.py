@@ -1,0 +1,243 @@
+"""An index on disk: numbered folders, never changed once the marker names them, replaced by the next.
+
+marker.json       names the folder, what it holds, and the efforts that were measured
+000003/           index.faiss: as FAISS writes it; keys.npy: the key of each position's document; names.npy and
+                  ends.npy: the documents' doc_ids
+
+A process that is killed leaves at most a folder that no marker names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.durable import checksum_of, read_json, sync_folder, write_json
+from nearfield.errors import CorruptCollection
+from nearfield.index.ann import Ann, Effort, load
+from nearfield.index.names import Names, load_names
+from nearfield.index.nearest import Approximate
+from nearfield.index.tuning import Point, Tuning
+from nearfield.stages import stage
+
+VERSION = 1
+REMEDY = "`nearfield repair`, or removing the folder `index`, lets it be built again from the vectors"
+
+READ_AT_OPENING = 256_000_000
+"""Bytes of an index up to which a process compares it with its checksum before the first search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What an index holds: every document below `next_key` that the collection had at `generation`, and older ones.
+
+    Args:
+        folder: Its name; "" for no index.
+        generation: Of the collection when the index was brought up to date.
+        next_key: The key that the next document gets.
+        session: Who wrote that generation; a database that was restored from a backup has another.
+        fingerprint: Of the encoder that made the vectors; None if all were given.
+        kind: What was asked for.
+        factory: FAISS's factory string.
+        reason: Why this one.
+        rows: Vectors in it, those included that were deleted since they went in.
+        documents: Their documents.
+        learned: Vectors that were there when it learned from them.
+        tuning: As `Tuning` has it.
+        files: Size and CRC-32 of each file.
+        version: Of these files.
+    """
+
+    folder: str = ""
+    generation: int = 0
+    next_key: int = 1
+    session: str = ""
+    fingerprint: str | None = None
+    kind: str = ""
+    factory: str = ""
+    reason: str = ""
+    rows: int = 0
+    documents: int = 0
+    learned: int = 0
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    version: int = VERSION
+
+
+NONE = Marker()
+"""Of an index that is not there."""
+
+
+class IndexFolder:
+    """The index of one collection; who changes it holds a lock between processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file = root / "marker.json"
+        self._lock = threading.Lock()
+        self._read: tuple[tuple[int, int, int], Marker] | None = None
+        self._loaded: tuple[Marker, Approximate] | None = None
+
+    @property
+    def marker_file(self) -> Path:
+        """The file that says what the index holds."""
+        return self._file
+
+    def marker(self) -> Marker:
+        """Return what the index holds: `NONE`, if it is missing or of another version.
+
+        Raises:
+            CorruptCollection: the marker is damaged.
+        """
+        try:
+            status = os.stat(self._file)  # noqa: PTH116 - a third of Path.stat's time, at every search
+        except (FileNotFoundError, NotADirectoryError):
+            return NONE
+        seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if self._read is None or self._read[0] != seen:
+            self._read = (seen, _parsed(self._file))
+        return self._read[1]
+
+    def load(self, marker: Marker) -> Approximate | None:
+        """Return the index that a marker speaks of; None if it has been replaced meanwhile.
+
+        Raises:
+            CorruptCollection: a file is missing, or not what was written.
+        """
+        with self._lock:
+            if self._loaded is not None and self._loaded[0] == marker:
+                return self._loaded[1]
+            try:
+                found = self._opened(marker)
+            except CorruptCollection:
+                if self.marker() != marker:
+                    return None
+                raise
+            self._loaded = (marker, found)
+            return found
+
+    def _opened(self, marker: Marker) -> Approximate:
+        small = sum(size for size, _ in marker.files.values()) <= READ_AT_OPENING
+        for name, what in self.damage(marker, contents=small):
+            raise CorruptCollection(f"{self._root / marker.folder / name} {what}; {REMEDY}")
+        folder = self._root / marker.folder
+        try:
+            keys = np.load(folder / "keys.npy", allow_pickle=False)
+            ann = load(folder / "index.faiss")
+            names = load_names(folder, np.unique(keys))
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            raise CorruptCollection(f"{folder} can't be read ({error}); {REMEDY}") from error
+        if not ann.count == len(keys) == marker.rows:
+            raise CorruptCollection(f"{folder} holds {ann.count} vectors, and {marker.rows} were written; {REMEDY}")
+        return approximate(ann, keys, tuning_of(marker), marker.factory, names)
+
+    def copy(self, marker: Marker) -> Ann:
+        """Return the index that a marker speaks of, to be changed."""
+        return load(self._root / marker.folder / "index.faiss")
+
+    def damage(self, marker: Marker, *, contents: bool = True) -> list[tuple[str, str]]:
+        """Return the name of each file that is not what a marker says, and what is wrong with it."""
+        wrong = []
+        for name, (size, checksum) in marker.files.items():
+            file = self._root / marker.folder / name
+            try:
+                actual = file.stat().st_size
+                if actual != size:
+                    wrong.append((name, f"has {actual} bytes, and {size} were written"))
+                elif contents and checksum_of(file) != checksum:
+                    wrong.append((name, "is not what was written (its checksum differs)"))
+            except FileNotFoundError:
+                wrong.append((name, "is missing"))
+        return wrong
+
+    def publish(self, marker: Marker, found: Approximate) -> None:
+        """Write an index, and let it be the one that is searched.
+
+        Args:
+            marker: What it holds, except folder, rows, tuning and files.
+            found: The index.
+        """
+        folder = self._root / f"{self._last_number() + 1:06}"
+        with stage("write index"):
+            try:
+                folder.mkdir()
+                found.ann.save(folder / "index.faiss")
+                np.save(folder / "keys.npy", found.keys)
+                found.names.save(folder)
+                files = {file.name: _made_durable(file) for file in sorted(folder.iterdir())}
+                sync_folder(folder)
+                sync_folder(self._root)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        whole = replace(marker, folder=folder.name, rows=len(found.keys), tuning=asdict(found.tuning), files=files)
+        with stage("swap index"):
+            write_json(self._file, asdict(whole))
+        self._sweep(folder.name)
+
+    def remove(self) -> None:
+        """Remove the index, if there is one."""
+        self._file.unlink(missing_ok=True)
+        self._sweep("")
+
+    def _sweep(self, kept: str) -> None:
+        with suppress(OSError):  # what stays is removed the next time
+            for path in self._root.iterdir():
+                if path.name not in (kept, self._file.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _last_number(self) -> int:
+        self._root.mkdir(exist_ok=True)
+        return max((int(path.name) for path in self._root.iterdir() if path.name.isdecimal()), default=0)
+
+
+def approximate(ann: Ann, keys: NDArray[np.int64], tuning: Tuning, name: str, names: Names) -> Approximate:
+    """Return an index with what belongs to it."""
+    return Approximate(ann, keys, tuning, name, names, ann.lists_of())
+
+
+def tuning_of(marker: Marker) -> Tuning:
+    """Return the efforts that a marker records."""
+    kept = marker.tuning
+    return Tuning(
+        target=kept["target"],
+        queries=kept["queries"],
+        chosen={int(k): _point(point) for k, point in kept["chosen"].items()},
+        whole={int(k): count for k, count in kept["whole"].items()},
+        curve=[_point(point) for point in kept["curve"]],
+    )
+
+
+def _point(kept: Mapping[str, Any]) -> Point:
+    return Point(**{**kept, "effort": Effort(**kept["effort"])})
+
+
+def _parsed(file: Path) -> Marker:
+    try:
+        content = read_json(file)
+        if content["version"] != VERSION or set(content) != {part.name for part in fields(Marker)}:
+            return NONE
+        files = {name: (size, checksum) for name, (size, checksum) in content.pop("files").items()}
+        marker = Marker(**content, files=files)
+        tuning_of(marker)
+    except FileNotFoundError:
+        return NONE
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptCollection(f"{file} can't be read ({error!r}); {REMEDY}") from error
+    return marker
+
+
+def _made_durable(file: Path) -> tuple[int, int]:
+    """Return a file's size and CRC-32, when it is on disk."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return file.stat().st_size, checksum_of(file)

@@ -1,0 +1,243 @@
+"""Setting an index's effort by measuring it: the cheapest that finds the asked share of the true neighbours.
+
+Queries are some of the index's own vectors, each without itself among its neighbours, and those that users asked, if
+there are any. The truth is the exact scan of all vectors. A neighbour counts as found if the index's candidates hold a
+vector that is as near: of equal vectors any will do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.encode.protocol import Vectors
+from nearfield.index.ann import CHUNK, SEED, Ann, Effort, Positions, Read
+
+SAMPLE = {10: 1000, 100: 200, 1000: 60}
+"""Numbers of hits for which the effort is set, and how many queries each is measured with."""
+
+FACTORS = {10: (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64), 100: (1, 2, 3, 4, 6, 8, 12, 16), 1000: (1, 1.5, 2, 3, 4)}
+"""Candidates for each hit to choose from."""
+
+MORE_REACHES = 2
+"""Reaches that are measured beyond the first that keeps the target: with fewer candidates one may be cheaper."""
+
+SURE = 2.326
+"""Standard errors by which the mean must exceed the target: 99 % of normal means lie within, on one side."""
+
+RESERVE = 0.1
+"""Share of the neighbours that the target lets go of, which is not let go of: users ask other things than a sample."""
+
+SHOWN = 1.96
+"""Standard errors of the 95 % interval that is shown."""
+
+TIMED = 12
+"""Queries whose median time is an effort's cost."""
+
+EQUAL = 1e-6
+"""Difference of float32 cosines that is rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An effort, and what it was measured to do.
+
+    Args:
+        k: Number of hits.
+        effort: For that many.
+        recall: Mean share of the true k neighbours among the candidates.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        sure: What the mean exceeds at a confidence of 99 %.
+        milliseconds: Median time of a query in one thread, rescoring included.
+    """
+
+    k: int
+    effort: Effort
+    recall: float
+    low: float
+    high: float
+    sure: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The efforts that keep a target.
+
+    Args:
+        target: Share of the true neighbours.
+        queries: How many were measured for 10 hits.
+        chosen: The cheapest point that surely keeps the target and a reserve, for each k that has one.
+        whole: For each k, the candidates needed when all lists are looked at, as is done for a filter.
+        curve: For 10 hits, the cheapest points by rising recall.
+    """
+
+    target: float
+    queries: int
+    chosen: dict[int, Point]
+    whole: dict[int, int]
+    curve: list[Point]
+
+    def effort(self, k: int) -> Effort | None:
+        """Return the effort for k hits; None if only a scan keeps the target."""
+        for known in sorted(self.chosen):
+            if k <= known:
+                return self.chosen[known].effort
+        return None
+
+    def candidates(self, k: int) -> int | None:
+        """Return the candidates to compare for k hits when all lists are looked at; None as in `effort`."""
+        return next((self.whole[known] for known in sorted(self.whole) if k <= known), None)
+
+
+def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | None = None) -> Tuning:
+    """Return the efforts with which an index keeps a target.
+
+    Args:
+        ann: The index.
+        read: Gives its vectors.
+        live: int64, rising, the positions that a search may find.
+        target: In (0, 1].
+        asked: float32 `(q, d)`, queries of users; half of the sample is of these, if there are so many.
+    """
+    most = max(k for k in SAMPLE if k < max(len(live), min(SAMPLE) + 1))
+    queries, own = _sample(read, live, asked)
+    aim = target + RESERVE * (1 - target)
+    nearest = _nearest_scores(read, live, queries, own, most)
+    chosen: dict[int, Point] = {}
+    whole: dict[int, int] = {}
+    curve: list[Point] = []
+    first = 0
+    for k in (k for k in SAMPLE if k <= most):
+        count = min(len(queries), SAMPLE[k])
+        trial = _Trial(ann, read, queries[:count], own[:count], nearest[:count, k - 1], k, aim)
+        points = trial.points(first)
+        keeping = [point for point in points if point.sure >= aim]
+        if keeping:
+            chosen[k] = min(keeping, key=lambda point: point.milliseconds)
+            first = chosen[k].effort.reach
+        all_lists = [point.effort.candidates for point in keeping if point.effort.reach == ann.reaches()[-1]]
+        if all_lists and ann.selects:
+            # A filter may leave what lies less apart than neighbours do.
+            whole[k] = 2 * min(all_lists)
+        curve = curve or _frontier(points)
+    return Tuning(target, min(len(queries), SAMPLE[min(SAMPLE)]), chosen, whole, curve)
+
+
+def _sample(read: Read, live: Positions, asked: Vectors | None) -> tuple[Vectors, Positions]:
+    """Return queries, and each one's own position, -1 for one that isn't in the index; in mixed order."""
+    rng = np.random.default_rng(SEED)
+    wanted = max(SAMPLE.values())
+    given = np.empty((0, 0), np.float32) if asked is None else asked[: wanted // 2]
+    own = rng.choice(live, min(wanted - len(given), len(live)), replace=False)
+    queries = read(own)
+    if len(given):
+        queries, own = np.concatenate((queries, given)), np.concatenate((own, np.full(len(given), -1)))
+    order = rng.permutation(len(queries))
+    return queries[order], own[order]
+
+
+def _nearest_scores(read: Read, live: Positions, queries: Vectors, own: Positions, k: int) -> Vectors:
+    """Return the k highest cosines of each query with the live vectors but its own, float32 `(q, k)`, falling."""
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    for start in range(0, len(live), CHUNK):
+        positions = live[start : start + CHUNK]
+        scores = queries @ read(positions).T
+        places = np.minimum(np.searchsorted(positions, own), len(positions) - 1)
+        there = np.flatnonzero(positions[places] == own)
+        scores[there, places[there]] = -np.inf
+        both = np.concatenate((best, scores), axis=1)
+        best = np.partition(both, both.shape[1] - k, axis=1)[:, both.shape[1] - k :]
+    falling: Vectors = -np.sort(-best, axis=1)
+    return falling
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Queries to measure an index with, for some number of hits.
+
+    Args:
+        ann: The index.
+        read: Gives its vectors.
+        queries: float32 `(q, d)`.
+        own: int64 `(q,)`, each one's own position, or -1.
+        least: float32 `(q,)`, the cosine of each one's k-th neighbour.
+        k: Number of hits.
+        aim: Share of the neighbours that is enough.
+    """
+
+    ann: Ann
+    read: Read
+    queries: Vectors
+    own: Positions
+    least: Vectors
+    k: int
+    aim: float
+
+    def points(self, first: int) -> list[Point]:
+        """Return points of rising reach from one on, until more reach gains nothing; and those of the greatest."""
+        counts = sorted({min(int(self.k * factor), self.ann.count) for factor in FACTORS[self.k]})
+        points: list[Point] = []
+        reaches = [reach for reach in self.ann.reaches() if reach >= first]
+        left = MORE_REACHES
+        for reach in reaches:
+            if points and max(point.sure for point in points) >= max(self.aim, 0.99 if self.k == 10 else 0):
+                left -= 1
+            if left < 0 and reach != reaches[-1]:
+                continue
+            points += [self._point(Effort(reach, count), share) for count, share in self._shares(reach, counts)]
+        return points
+
+    def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield each number of candidates, and the share of each query's neighbours among so many."""
+        # One more than the candidates, since a query may find itself.
+        effort = Effort(reach, min(counts[-1] + 1, self.ann.count))
+        found = self.ann.search(self.queries, effort)
+        shares = np.zeros((len(counts), len(self.queries)))
+        for row, (query, itself, positions) in enumerate(zip(self.queries, self.own, found, strict=True)):
+            others = positions[(positions >= 0) & (positions != itself)]
+            near = np.cumsum(_cosines(self.read(others), query) >= self.least[row] - EQUAL)
+            if len(near):
+                shares[:, row] = [min(self.k, near[min(count, len(near)) - 1]) / self.k for count in counts]
+        yield from zip(counts, shares, strict=True)
+
+    def _point(self, effort: Effort, share: NDArray[np.float64]) -> Point:
+        count = len(share)
+        mean, error = float(share.mean()), float(share.std(ddof=1)) / sqrt(count) if count > 1 else 1.0
+        # Of n neighbours that were all found, the next may not be: 3 / n bounds its chance at 95 %.
+        certain = 1 - 3 / (count * self.k)
+        sure = max(0.0, min(mean - SURE * error, certain))
+        low, high = max(0.0, min(mean - SHOWN * error, certain)), min(1.0, mean + SHOWN * error)
+        # What can't be chosen needs no time, except for the curve.
+        timed = self.k == min(SAMPLE) or sure >= self.aim
+        return Point(self.k, effort, mean, low, high, sure, self._milliseconds(effort) if timed else inf)
+
+    def _milliseconds(self, effort: Effort) -> float:
+        times = []
+        for query in self.queries[:TIMED]:
+            began = time.perf_counter()
+            positions = self.ann.search(query[np.newaxis], effort)[0]
+            _cosines(self.read(positions[positions >= 0]), query)
+            times.append(time.perf_counter() - began)
+        return float(np.median(times)) * 1e3
+
+
+def _cosines(vectors: Vectors, query: Vectors) -> Vectors:
+    # Not by BLAS, whose threads spin after such a product.
+    cosines: Vectors = np.einsum("ij,j->i", vectors, query)
+    return cosines
+
+
+def _frontier(points: Iterable[Point]) -> list[Point]:
+    """Return the points that no cheaper one reaches, by rising recall."""
+    frontier: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.milliseconds, -point.recall)):
+        if not frontier or point.recall > frontier[-1].recall:
+            frontier.append(point)
+    return frontier
