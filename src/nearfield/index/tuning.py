@@ -16,13 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
-from nearfield.index.ann import CHUNK, SEED, Ann, Effort, Positions, Read
+from nearfield.index.ann import SEED, Ann, Effort, Positions, Read
+from nearfield.index.truth import Truth, neighbours
 
 SAMPLE = {10: 1000, 100: 200, 1000: 60}
 """Numbers of hits for which the effort is set, and how many queries each is measured with."""
 
-FACTORS = {10: (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64), 100: (1, 2, 3, 4, 6, 8, 12, 16), 1000: (1, 1.5, 2, 3, 4)}
-"""Candidates for each hit to choose from."""
+FACTORS: dict[int, tuple[tuple[float, ...], ...]] = {
+    10: ((1, 2, 3, 4, 6, 8, 12, 16, 24), (32, 64, 128, 256)),
+    100: ((1, 2, 3, 4, 6, 8, 12), (16, 32)),
+    1000: ((1, 1.5, 2, 3, 4), (8,)),
+}
+"""Candidates for each hit to choose from; the latter, if none of the former are enough."""
+
+SHOWN_RECALL = 0.99
+"""Up to which the curve for 10 hits goes, even if less was asked for."""
 
 MORE_REACHES = 2
 """Reaches that are measured beyond the first that keeps the target: with fewer candidates one may be cheaper."""
@@ -38,9 +46,6 @@ SHOWN = 1.96
 
 TIMED = 12
 """Queries whose median time is an effort's cost."""
-
-EQUAL = 1e-6
-"""Difference of float32 cosines that is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +111,15 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
         target: In (0, 1].
         asked: float32 `(q, d)`, queries of users; half of the sample is of these, if there are so many.
     """
-    most = max(k for k in SAMPLE if k < max(len(live), min(SAMPLE) + 1))
     queries, own = _sample(read, live, asked)
     aim = target + RESERVE * (1 - target)
-    nearest = _nearest_scores(read, live, queries, own, most)
     chosen: dict[int, Point] = {}
     whole: dict[int, int] = {}
     curve: list[Point] = []
     first = 0
-    for k in (k for k in SAMPLE if k <= most):
-        count = min(len(queries), SAMPLE[k])
-        trial = _Trial(ann, read, queries[:count], own[:count], nearest[:count, k - 1], k, aim)
-        points = trial.points(first)
+    wanted = {k: count for k, count in SAMPLE.items() if k == min(SAMPLE) or k < len(live)}
+    for k, truth in neighbours(read, live, queries, own, wanted).items():
+        points = _Trial(ann, read, truth, aim).points(first)
         keeping = [point for point in points if point.sure >= aim]
         if keeping:
             chosen[k] = min(keeping, key=lambda point: point.milliseconds)
@@ -143,51 +145,39 @@ def _sample(read: Read, live: Positions, asked: Vectors | None) -> tuple[Vectors
     return queries[order], own[order]
 
 
-def _nearest_scores(read: Read, live: Positions, queries: Vectors, own: Positions, k: int) -> Vectors:
-    """Return the k highest cosines of each query with the live vectors but its own, float32 `(q, k)`, falling."""
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    for start in range(0, len(live), CHUNK):
-        positions = live[start : start + CHUNK]
-        scores = queries @ read(positions).T
-        places = np.minimum(np.searchsorted(positions, own), len(positions) - 1)
-        there = np.flatnonzero(positions[places] == own)
-        scores[there, places[there]] = -np.inf
-        both = np.concatenate((best, scores), axis=1)
-        best = np.partition(both, both.shape[1] - k, axis=1)[:, both.shape[1] - k :]
-    falling: Vectors = -np.sort(-best, axis=1)
-    return falling
-
-
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Queries to measure an index with, for some number of hits.
+    """Measures an index.
 
     Args:
         ann: The index.
         read: Gives its vectors.
-        queries: float32 `(q, d)`.
-        own: int64 `(q,)`, each one's own position, or -1.
-        least: float32 `(q,)`, the cosine of each one's k-th neighbour.
-        k: Number of hits.
-        aim: Share of the neighbours that is enough.
+        truth: The neighbours to be found.
+        aim: Share of these that is enough.
     """
 
     ann: Ann
     read: Read
-    queries: Vectors
-    own: Positions
-    least: Vectors
-    k: int
+    truth: Truth
     aim: float
 
     def points(self, first: int) -> list[Point]:
         """Return points of rising reach from one on, until more reach gains nothing; and those of the greatest."""
-        counts = sorted({min(int(self.k * factor), self.ann.count) for factor in FACTORS[self.k]})
+        points: list[Point] = []
+        for factors in FACTORS[self.truth.k]:
+            counts = sorted({min(int(self.truth.k * factor), self.ann.count) for factor in factors})
+            points += self._with_candidates(counts, first)
+            if any(point.sure >= self.aim for point in points):
+                break
+        return points
+
+    def _with_candidates(self, counts: Sequence[int], first: int) -> list[Point]:
         points: list[Point] = []
         reaches = [reach for reach in self.ann.reaches() if reach >= first]
         left = MORE_REACHES
         for reach in reaches:
-            if points and max(point.sure for point in points) >= max(self.aim, 0.99 if self.k == 10 else 0):
+            enough = max(self.aim, SHOWN_RECALL) if self.truth.k == min(SAMPLE) else self.aim
+            if points and max(point.sure for point in points) >= enough:
                 left -= 1
             if left < 0 and reach != reaches[-1]:
                 continue
@@ -196,31 +186,31 @@ class _Trial:
 
     def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each number of candidates, and the share of each query's neighbours among so many."""
+        k, queries = self.truth.k, self.truth.queries
         # One more than the candidates, since a query may find itself.
-        effort = Effort(reach, min(counts[-1] + 1, self.ann.count))
-        found = self.ann.search(self.queries, effort)
-        shares = np.zeros((len(counts), len(self.queries)))
-        for row, (query, itself, positions) in enumerate(zip(self.queries, self.own, found, strict=True)):
-            others = positions[(positions >= 0) & (positions != itself)]
-            near = np.cumsum(_cosines(self.read(others), query) >= self.least[row] - EQUAL)
-            if len(near):
-                shares[:, row] = [min(self.k, near[min(count, len(near)) - 1]) / self.k for count in counts]
-        yield from zip(counts, shares, strict=True)
+        found = self.ann.search(queries, Effort(reach, min(counts[-1] + 1, self.ann.count)))
+        near = np.cumsum(self.truth.found(found, self.read), axis=1)
+        # Of a query that found itself before, one more counts as its first ones.
+        itself = np.cumsum(found == self.truth.own[:, np.newaxis], axis=1)
+        rows = np.arange(len(queries))
+        for count in counts:
+            last = np.minimum(count - 1 + itself[:, min(count, found.shape[1]) - 1], found.shape[1] - 1)
+            yield count, np.minimum(near[rows, last], k) / k
 
     def _point(self, effort: Effort, share: NDArray[np.float64]) -> Point:
         count = len(share)
         mean, error = float(share.mean()), float(share.std(ddof=1)) / sqrt(count) if count > 1 else 1.0
         # Of n neighbours that were all found, the next may not be: 3 / n bounds its chance at 95 %.
-        certain = 1 - 3 / (count * self.k)
+        certain = 1 - 3 / (count * self.truth.k)
         sure = max(0.0, min(mean - SURE * error, certain))
         low, high = max(0.0, min(mean - SHOWN * error, certain)), min(1.0, mean + SHOWN * error)
         # What can't be chosen needs no time, except for the curve.
-        timed = self.k == min(SAMPLE) or sure >= self.aim
-        return Point(self.k, effort, mean, low, high, sure, self._milliseconds(effort) if timed else inf)
+        timed = self.truth.k == min(SAMPLE) or sure >= self.aim
+        return Point(self.truth.k, effort, mean, low, high, sure, self._milliseconds(effort) if timed else inf)
 
     def _milliseconds(self, effort: Effort) -> float:
         times = []
-        for query in self.queries[:TIMED]:
+        for query in self.truth.queries[:TIMED]:
             began = time.perf_counter()
             positions = self.ann.search(query[np.newaxis], effort)[0]
             _cosines(self.read(positions[positions >= 0]), query)

@@ -38,8 +38,8 @@ NEW_SHARE = 0.05
 NEW_LEAST = 2_000
 """Vectors that the index lacks, as a share of its own and in number, above which they are added to it."""
 
-BUSY_SHARE = 0.5
-BUSY_LEAST = 50_000
+BUSY_SHARE = 1.0
+BUSY_LEAST = 200_000
 """The same while a process writes, which would have them added again and again."""
 
 DEAD_SHARE = 0.25

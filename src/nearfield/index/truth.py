@@ -1,0 +1,110 @@
+"""The true neighbours of some queries among the vectors of an index, by an exact scan of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfield.encode.protocol import Vectors
+from nearfield.index.ann import CHUNK, Positions, Read
+
+EQUAL = 1e-6
+"""Difference of float32 cosines that is rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The k nearest vectors of each query.
+
+    Args:
+        k: Their number.
+        queries: float32 `(q, d)`.
+        own: int64 `(q,)`, each query's own position, which is no neighbour; -1 for none.
+        codes: int64, rising: `row * size + position` of each neighbour.
+        size: More than any position.
+        least: float32 `(q,)`, the cosine of each query's k-th neighbour.
+        tied: bool `(q,)`, whether others are as near as the k-th.
+    """
+
+    k: int
+    queries: Vectors
+    own: Positions
+    codes: Positions
+    size: int
+    least: Vectors
+    tied: NDArray[np.bool_]
+
+    def found(self, candidates: Positions, read: Read) -> NDArray[np.bool_]:
+        """Return which candidates are neighbours, or as near as the last of these; bool `(q, c)`."""
+        rows = np.arange(len(candidates))[:, np.newaxis]
+        codes = np.where(candidates >= 0, rows * self.size + candidates, -1)
+        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        found: NDArray[np.bool_] = self.codes[places] == codes
+        for row in np.flatnonzero(self.tied):
+            there = np.flatnonzero((candidates[row] >= 0) & (candidates[row] != self.own[row]))
+            cosines = np.einsum("ij,j->i", read(candidates[row][there]), self.queries[row])
+            found[row, there] = cosines >= self.least[row] - EQUAL
+        return found
+
+
+def neighbours(
+    read: Read, live: Positions, queries: Vectors, own: Positions, wanted: Mapping[int, int]
+) -> dict[int, Truth]:
+    """Return the truth for several k.
+
+    Args:
+        read: Gives the vectors.
+        live: int64, rising, the positions of those that may be found; more than the greatest k.
+        queries: float32 `(q, d)`.
+        own: int64 `(q,)`, each query's own position, or -1.
+        wanted: For each k, how many of the queries it is needed for.
+    """
+    # One more than k tells whether others are as near as the k-th.
+    best = {k: _Best(min(count, len(queries)), k + 1) for k, count in wanted.items()}
+    for start in range(0, len(live), CHUNK):
+        positions = live[start : start + CHUNK]
+        scores = queries @ read(positions).T
+        places = np.minimum(np.searchsorted(positions, own), len(positions) - 1)
+        there = np.flatnonzero(positions[places] == own)
+        scores[there, places[there]] = -np.inf
+        for one in best.values():
+            one.see(scores, positions)
+    return {k: one.truth(k, queries, own, int(live[-1]) + 1) for k, one in best.items()}
+
+
+class _Best:
+    """The best positions so far of the first queries."""
+
+    def __init__(self, rows: int, k: int) -> None:
+        self._k = k
+        self._scores = np.full((rows, k), -np.inf, np.float32)
+        self._positions = np.full((rows, k), -1, np.int64)
+
+    def see(self, scores: Vectors, positions: Positions) -> None:
+        """Take in more positions, and their scores `(queries, n)`."""
+        scores = scores[: len(self._scores)]
+        if len(positions) > self._k and not np.isfinite(self._scores[:, -1]).all():
+            chosen = np.argpartition(-scores, self._k - 1, axis=1)[:, : self._k]
+            rows, columns = np.repeat(np.arange(len(scores)), self._k), chosen.ravel()
+        else:
+            rows, columns = np.nonzero(scores > self._scores[:, -1:])
+        known = np.repeat(np.arange(len(scores)), self._k)
+        rows_of = np.concatenate((known, rows))
+        all_scores = np.concatenate((self._scores.ravel(), scores[rows, columns]))
+        all_positions = np.concatenate((self._positions.ravel(), positions[columns]))
+        order = np.lexsort((-all_scores, rows_of))
+        firsts = np.searchsorted(rows_of[order], np.arange(len(scores)))
+        kept = order[firsts[:, np.newaxis] + np.arange(self._k)]
+        self._scores, self._positions = all_scores[kept], all_positions[kept]
+
+    def truth(self, k: int, queries: Vectors, own: Positions, size: int) -> Truth:
+        """Return what was found of the k nearest."""
+        rows = np.arange(len(self._scores))[:, np.newaxis]
+        codes = np.sort((rows * size + self._positions[:, :k])[self._positions[:, :k] >= 0])
+        least = self._scores[:, k - 1]
+        tied = self._scores[:, k] >= least - EQUAL
+        count = len(self._scores)
+        return Truth(k, queries[:count], own[:count], codes, size, least, tied)
