@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from nearfield.encode.protocol import Vectors
 from nearfield.index.ann import CHUNK, Positions, Read
 
+SIZE = 1 << 40
+"""More than any position."""
+
 EQUAL = 1e-6
 """Difference of float32 cosines that is rounding."""
 
@@ -23,8 +26,7 @@ class Truth:
         k: Their number.
         queries: float32 `(q, d)`.
         own: int64 `(q,)`, each query's own position, which is no neighbour; -1 for none.
-        codes: int64, rising: `row * size + position` of each neighbour.
-        size: More than any position.
+        codes: int64, rising: `row * SIZE + position` of each neighbour.
         least: float32 `(q,)`, the cosine of each query's k-th neighbour.
         tied: bool `(q,)`, whether others are as near as the k-th.
     """
@@ -33,14 +35,13 @@ class Truth:
     queries: Vectors
     own: Positions
     codes: Positions
-    size: int
     least: Vectors
     tied: NDArray[np.bool_]
 
     def found(self, candidates: Positions, read: Read) -> NDArray[np.bool_]:
         """Return which candidates are neighbours, or as near as the last of these; bool `(q, c)`."""
         rows = np.arange(len(candidates))[:, np.newaxis]
-        codes = np.where(candidates >= 0, rows * self.size + candidates, -1)
+        codes = np.where(candidates >= 0, rows * SIZE + candidates, -1)
         places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         found: NDArray[np.bool_] = self.codes[places] == codes
         for row in np.flatnonzero(self.tied):
@@ -72,7 +73,7 @@ def neighbours(
         scores[there, places[there]] = -np.inf
         for one in best.values():
             one.see(scores, positions)
-    return {k: one.truth(k, queries, own, int(live[-1]) + 1) for k, one in best.items()}
+    return {k: one.truth(k, queries, own) for k, one in best.items()}
 
 
 class _Best:
@@ -100,11 +101,11 @@ class _Best:
         kept = order[firsts[:, np.newaxis] + np.arange(self._k)]
         self._scores, self._positions = all_scores[kept], all_positions[kept]
 
-    def truth(self, k: int, queries: Vectors, own: Positions, size: int) -> Truth:
+    def truth(self, k: int, queries: Vectors, own: Positions) -> Truth:
         """Return what was found of the k nearest."""
         rows = np.arange(len(self._scores))[:, np.newaxis]
-        codes = np.sort((rows * size + self._positions[:, :k])[self._positions[:, :k] >= 0])
+        codes = np.sort((rows * SIZE + self._positions[:, :k])[self._positions[:, :k] >= 0])
         least = self._scores[:, k - 1]
         tied = self._scores[:, k] >= least - EQUAL
         count = len(self._scores)
-        return Truth(k, queries[:count], own[:count], codes, size, least, tied)
+        return Truth(k, queries[:count], own[:count], codes, least, tied)
