@@ -5,7 +5,7 @@ What FAISS finds are candidates only: whoever asks compares them with the full v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ class Ann:
         if self._transformed:
             self._inner = faiss.downcast_index(index.index)
         self._ivf = faiss.try_extract_index_ivf(index)
-        self._is_graph = isinstance(self._inner, faiss.IndexHNSW)
+        self._has_queue = isinstance(self._inner, faiss.IndexHNSW)
+        self._is_fixed_graph = isinstance(self._inner, (faiss.IndexNSG, faiss.IndexNNDescent))
         self._plain: dict[int, Any] = {}
 
     @property
@@ -92,6 +93,16 @@ class Ann:
         return int(self._ivf.nlist) if self._ivf is not None else 0
 
     @property
+    def is_graph(self) -> bool:
+        """Whether vectors are found by way of their neighbours."""
+        return self._has_queue or self._is_fixed_graph
+
+    @property
+    def is_made_at_once(self) -> bool:
+        """Whether nothing can be added once it holds vectors."""
+        return self._is_fixed_graph
+
+    @property
     def selects(self) -> bool:
         """Whether it can look at allowed vectors only, however these lie."""
         return self._ivf is not None
@@ -101,9 +112,19 @@ class Ann:
         if self._ivf is not None:
             steps = sorted({round(2 ** (step / 3)) for step in range(3 * 12)})  # each a quarter more than the last
             return [step for step in steps if step < self.lists] + [self.lists]
-        if self._is_graph:
-            return [reach for reach in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048) if reach]
+        if self._has_queue:
+            return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]
         return [0]
+
+    def alike(self, reach: int, counts: Sequence[int]) -> list[list[int]]:
+        """Return those of some numbers of candidates, rising, that suit a reach, in groups.
+
+        Of each group, the candidates of all are the first of the candidates of the last. A graph's queue is as long as
+        the candidates are many, however short a reach was asked for: so more of them find others, not only more.
+        """
+        if self._has_queue:
+            return [group for group in [[count for count in counts if count <= reach]] if group]
+        return [[count] for count in counts] if self._is_fixed_graph else [list(counts)]
 
     def search(self, queries: Vectors, effort: Effort, allowed: Allowed | None = None) -> Positions:
         """Return positions of candidates for each query, int64 `(q, candidates)`, the best first; -1 where none is.
@@ -112,6 +133,7 @@ class Ann:
 
         Raises:
             ValueError: `allowed` is given, and the index can't select.
+            NearfieldError: FAISS can't search this kind.
         """
         parameters = self._parameters(effort.reach, allowed)
         if len(queries) > FEW_QUERIES:
@@ -120,7 +142,10 @@ class Ann:
         return self._found(queries, effort.candidates, parameters)
 
     def _found(self, queries: Vectors, candidates: int, parameters: Any) -> Positions:
-        found: Positions = self._index.search(queries, candidates, params=parameters)[1]
+        try:
+            found: Positions = self._index.search(queries, candidates, params=parameters)[1]
+        except RuntimeError as error:
+            raise NearfieldError(f"FAISS can't search a {type(self._inner).__name__} so: {error}") from error
         return found
 
     def _parameters(self, reach: int, allowed: Allowed | None) -> Any:
@@ -136,7 +161,7 @@ class Ann:
         faiss = import_faiss()
         if self._ivf is not None:
             return self._within(faiss.SearchParametersIVF(nprobe=reach))
-        return self._within(faiss.SearchParametersHNSW(efSearch=reach)) if self._is_graph else None
+        return self._within(faiss.SearchParametersHNSW(efSearch=reach)) if self._has_queue else None
 
     def _selecting(self, reach: int, allowed: Allowed) -> Any:
         faiss = import_faiss()
@@ -191,9 +216,9 @@ def build(factory: str, dimension: int, count: int, read: Read, stop: Callable[[
     """
     try:
         ann = on_all_processors(lambda: _learned(factory, dimension, count, read))
-        extend(ann, count, read, stop)
     except (RuntimeError, MemoryError) as error:
         raise NearfieldError(f"FAISS can't build {factory} of {count} vectors: {error}") from error
+    extend(ann, count, read, stop)
     return ann
 
 
@@ -206,20 +231,28 @@ def _learned(factory: str, dimension: int, count: int, read: Read) -> Ann:
 
 
 def extend(ann: Ann, count: int, read: Read, stop: Callable[[], bool] = lambda: False) -> None:
-    """Append the vectors at the positions from the index's own count to `count`; raises `Interrupted`."""
+    """Append the vectors at the positions from the index's own count to `count`.
+
+    Raises:
+        Interrupted: `stop` said so.
+        NearfieldError: FAISS can't add to this kind.
+    """
 
     def work() -> None:
-        for vectors in _chunks(read, ann.count, count, stop):
+        for vectors in _chunks(read, ann.count, count, count if ann.is_made_at_once else CHUNK, stop):
             ann.add(vectors)
 
-    on_all_processors(work)
+    try:
+        on_all_processors(work)
+    except (RuntimeError, MemoryError) as error:
+        raise NearfieldError(f"FAISS can't add vectors up to {count}: {error}") from error
 
 
-def _chunks(read: Read, start: int, end: int, stop: Callable[[], bool]) -> Iterator[Vectors]:
-    for begin in range(start, end, CHUNK):
+def _chunks(read: Read, start: int, end: int, size: int, stop: Callable[[], bool]) -> Iterator[Vectors]:
+    for begin in range(start, end, size):
         if stop():
             raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
-        yield read(np.arange(begin, min(begin + CHUNK, end)))
+        yield read(np.arange(begin, min(begin + size, end)))
 
 
 def _sample(index: Any, count: int) -> Positions:
@@ -233,9 +266,9 @@ def _sample(index: Any, count: int) -> Positions:
 def _learn_quietly(index: Any) -> None:
     """Keep FAISS from printing that it has few examples: recall is measured afterwards."""
     faiss = import_faiss()
-    ivf = faiss.try_extract_index_ivf(index)
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
-    for part in (ivf, getattr(ivf, "pq", None), getattr(inner, "pq", None)):
+    storage = faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else None
+    for part in (inner, getattr(inner, "pq", None), getattr(storage, "pq", None)):
         if part is not None and hasattr(part, "cp"):
             part.cp.min_points_per_centroid = 1
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ SURE = 2.326
 
 RESERVE = 0.1
 """Share of the neighbours that the target lets go of, which is not let go of: users ask other things than a sample."""
+
+RESERVE_OF_GRAPHS = 0.75
+"""The same for a graph: an own vector is one of its nodes, linked to its neighbours, and misses a third as many of them
+as another query does (HNSW16, HNSW32 and NSG16 on 6,000 clustered vectors)."""
 
 SHOWN = 1.96
 """Standard errors of the 95 % interval that is shown."""
@@ -91,14 +95,17 @@ class Tuning:
 
     def effort(self, k: int) -> Effort | None:
         """Return the effort for k hits; None if only a scan keeps the target."""
-        for known in sorted(self.chosen):
-            if k <= known:
-                return self.chosen[known].effort
-        return None
+        point = self.chosen.get(_measured(k))
+        return None if point is None else point.effort
 
     def candidates(self, k: int) -> int | None:
         """Return the candidates to compare for k hits when all lists are looked at; None as in `effort`."""
-        return next((self.whole[known] for known in sorted(self.whole) if k <= known), None)
+        return self.whole.get(_measured(k))
+
+
+def _measured(k: int) -> int:
+    """Return the number of hits whose effort serves k; 0 if it is more than any that is measured."""
+    return next((known for known in sorted(SAMPLE) if k <= known), 0)
 
 
 def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | None = None) -> Tuning:
@@ -111,15 +118,17 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
         target: In (0, 1].
         asked: float32 `(q, d)`, queries of users; half of the sample is of these, if there are so many.
     """
+    is_live = np.zeros(ann.count, np.bool_)
+    is_live[live] = True
     queries, own = _sample(read, live, asked)
-    aim = target + RESERVE * (1 - target)
+    aim = target + (RESERVE_OF_GRAPHS if ann.is_graph else RESERVE) * (1 - target)
     chosen: dict[int, Point] = {}
     whole: dict[int, int] = {}
     curve: list[Point] = []
     first = 0
     wanted = {k: count for k, count in SAMPLE.items() if k == min(SAMPLE) or k < len(live)}
     for k, truth in neighbours(read, live, queries, own, wanted).items():
-        points = _Trial(ann, read, truth, aim).points(first)
+        points = _Trial(ann, read, is_live, truth, aim).points(first)
         keeping = [point for point in points if point.sure >= aim]
         if keeping:
             chosen[k] = min(keeping, key=lambda point: point.milliseconds)
@@ -152,12 +161,14 @@ class _Trial:
     Args:
         ann: The index.
         read: Gives its vectors.
+        is_live: bool `(positions,)`; what is not live is passed over, and has no vector.
         truth: The neighbours to be found.
         aim: Share of these that is enough.
     """
 
     ann: Ann
     read: Read
+    is_live: NDArray[np.bool_]
     truth: Truth
     aim: float
 
@@ -186,9 +197,13 @@ class _Trial:
 
     def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each number of candidates, and the share of each query's neighbours among so many."""
+        for group in self.ann.alike(reach, counts):
+            yield from self._shares_of(reach, group)
+
+    def _shares_of(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         k, queries = self.truth.k, self.truth.queries
         # One more than the candidates, since a query may find itself.
-        found = self.ann.search(queries, Effort(reach, min(counts[-1] + 1, self.ann.count)))
+        found = self._live(self.ann.search(queries, self._asked(Effort(reach, counts[-1] + 1))))
         near = np.cumsum(self.truth.found(found, self.read), axis=1)
         # Of a query that found itself before, one more counts as its first ones.
         itself = np.cumsum(found == self.truth.own[:, np.newaxis], axis=1)
@@ -196,6 +211,16 @@ class _Trial:
         for count in counts:
             last = np.minimum(count - 1 + itself[:, min(count, found.shape[1]) - 1], found.shape[1] - 1)
             yield count, np.minimum(near[rows, last], k) / k
+
+    def _asked(self, effort: Effort) -> Effort:
+        """Return an effort that finds as many live vectors as another has candidates, if the dead lie anywhere."""
+        candidates = ceil(effort.candidates * len(self.is_live) / np.count_nonzero(self.is_live))
+        return Effort(effort.reach, min(candidates, self.ann.count))
+
+    def _live(self, found: Positions) -> Positions:
+        """Return the positions of live vectors first, in their order, and -1 for the others."""
+        live = np.where((found >= 0) & self.is_live[found], found, -1)
+        return np.take_along_axis(live, np.argsort(live < 0, axis=1, kind="stable"), axis=1)
 
     def _point(self, effort: Effort, share: NDArray[np.float64]) -> Point:
         count = len(share)
@@ -212,8 +237,8 @@ class _Trial:
         times = []
         for query in self.truth.queries[:TIMED]:
             began = time.perf_counter()
-            positions = self.ann.search(query[np.newaxis], effort)[0]
-            _cosines(self.read(positions[positions >= 0]), query)
+            positions = self.ann.search(query[np.newaxis], self._asked(effort))[0]
+            _cosines(self.read(positions[(positions >= 0) & self.is_live[positions]]), query)
             times.append(time.perf_counter() - began)
         return float(np.median(times)) * 1e3
 
