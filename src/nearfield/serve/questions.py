@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Depends, FastAPI, Path, Query, Response
 
+from nearfield.errors import NotFound
 from nearfield.serve.models import (
     ClusterRequest,
     ClustersOut,
@@ -56,7 +57,10 @@ def search(service: Service, request: SearchRequest) -> Response:
         if isinstance(request.query, list):
             return [hits.to_dicts() for hits in service.collection.search(request.query, **options)]
         query: Any = np.array(request.vector) if request.query is None else request.query
-        return service.collection.search(query, **options).to_dicts()
+        try:
+            return service.collection.search(query, **options).to_dicts()
+        except NotFound:  # another process has deleted a hit of a vector before its document was read
+            return service.collection.search(query, **options).to_dicts()
 
     return service.answer("search", request.model_dump(), compute)
 

@@ -83,5 +83,15 @@ def serve(collection: nf.Collection) -> Iterator[Callable[..., TestClient]]:
 
 
 @pytest.fixture
+def indexed(tmp_path: Path) -> Iterator[tuple[nf.Collection, TestClient]]:
+    """Return a collection whose vectors, of eight dimensions, have an index; and a client of an app over it."""
+    vectors = np.random.default_rng(0).standard_normal((1_200, 8)).astype(np.float32)
+    with nf.open(tmp_path / "indexed.nf", index="ivf-flat", recall=0.8) as made:
+        made.add([{"text": f"text {row}", "metadata": {"row": row}} for row in range(1_200)], vectors=vectors)
+    with nf.open(tmp_path / "indexed.nf") as opened, TestClient(create_app(opened)) as client:
+        yield opened, client
+
+
+@pytest.fixture
 def client(serve: Callable[..., TestClient]) -> TestClient:
     return serve()

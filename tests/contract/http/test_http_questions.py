@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+import nearfield as nf
 from nearfield import Collection
 from nearfield.serve.models import (
     ClusterRequest,
@@ -64,6 +65,71 @@ def test_a_vector_finds_its_own_document(client, collection, encoder):
     assert answer == collection.search(vector, 2, mode="semantic").to_dicts()
     assert answer[0]["doc_id"] == "5"
     assert answer[0]["score"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_vector_is_searched_again_if_another_process_deletes_a_hit_meanwhile(
+    client, collection, encoder, monkeypatch
+):
+    with open_again(collection) as other:
+        gone = delete_between(monkeypatch, other, ["5"])
+        answer = ask_by_vector(client, encoder)
+        assert gone == []
+        expected = collection.search(vector_of(encoder), 3, mode="semantic").to_dicts()
+    assert (answer.status_code, answer.json()) == (200, expected)
+    assert "5" not in {hit["doc_id"] for hit in expected}
+
+
+def test_it_is_searched_again_once(client, collection, encoder, monkeypatch):
+    with open_again(collection) as other:
+        first = collection.search(vector_of(encoder), 3, mode="semantic").doc_ids
+        second = next(
+            name for name in collection.search(vector_of(encoder), 8, mode="semantic").doc_ids if name not in first
+        )
+        delete_between(monkeypatch, other, [first[0], second])
+        answer = ask_by_vector(client, encoder)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["type"] == "NotFound"
+    assert repr(second) in answer.json()["error"]["message"]
+
+
+def vector_of(encoder):
+    return encoder.encode_queries(["Semantic search using vector databases."])[0]
+
+
+def ask_by_vector(client, encoder):
+    return client.post("/search", json={"vector": vector_of(encoder).tolist(), "mode": "semantic", "k": 3})
+
+
+def open_again(collection):
+    """Return another opening of a collection that may write: the first has to give the lock back."""
+    collection._engine._writer_lock.release()
+    return nf.open(collection.stats().path)
+
+
+def delete_between(monkeypatch, other, names):
+    """Have each of the next searches followed by the deletion of a document, and return those that are left."""
+    left, search = list(names), Collection.search
+
+    def followed(self, *arguments, **options):
+        hits = search(self, *arguments, **options)
+        if left and self is not other:
+            other.delete(left.pop(0))
+        return hits
+
+    monkeypatch.setattr(Collection, "search", followed)
+    return left
+
+
+def test_explain_tells_how_the_index_was_searched(indexed):
+    collection, client = indexed
+    kind = collection.stats().index["kind"]
+    request = {"vector": [1.0] * 8, "mode": "semantic", "k": 2, "explain": True}
+    for where, plan in (
+        (None, f"{kind}: the nearest "),
+        ({"row": {"$lt": 50}}, "exact scan of 50 documents"),
+    ):
+        answer = client.post("/search", json={**request, "where": where}).json()
+        assert [hit["explanation"]["plan"]["semantic"].startswith(plan) for hit in answer] == [True, True]
 
 
 def test_get_and_post_are_one_question(client):
