@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nearfield.cluster import Clustering
     from nearfield.evaluate import Report
     from nearfield.migrate import BackgroundMigration, Manner, MigrateKeywords, MigrationReport, Target
+    from nearfield.monitor.recall import Queries, Tuned
 
 _LEFT_BEHIND: list[Encoder | None] = []
 """Encoders of a parent process: ending them in the child would wait for threads that it doesn't have."""
@@ -462,6 +463,29 @@ class Collection:
             Locked: a process or thread is migrating; end that first.
         """
         return self._engine.give_up_migration()
+
+    def tune(self, queries: Queries | None = None, *, build: bool = True) -> Tuned:
+        """Bring the index of the vectors up to date now, and return its recall and what each share of it costs.
+
+        It happens by itself while documents are added and when the collection is closed; this does all of it, and waits
+        for it. Reads and writes go on meanwhile. An index that is right already isn't built again, unless queries are
+        given. While every search scans all vectors, the report says so, and why.
+
+        Args:
+            queries: What users ask: texts in a list, {query_id: text}, a BEIR or TREC file, or vectors, float32
+                `(q, d)`. Up to half of the queries that the index is measured with are then of these, so that its
+                effort suits them as well as the documents' own vectors; until it is measured again, as it grows.
+            build: False: only tell what was measured before.
+
+        Raises:
+            InvalidInput: `queries` holds none, or one that can't be taken; or `build` is false, and queries are given.
+            Conflict: the collection's vectors come from another encoder than the one that is to encode the queries.
+            Locked: another process is building the index, and did not finish within a minute.
+            NearfieldError: it can't be written.
+        """
+        from nearfield.monitor.recall import tune
+
+        return tune(self._engine, lambda: self.encoder, queries, build=build)
 
     def stats(self) -> Stats:
         """Return counts, bytes on disk, the kind of index, and the space that deleted documents still take."""

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nearfield as nf
@@ -243,6 +244,100 @@ def test_stats(run, guide):
     lines = [line.split() for line in run("stats", guide).out.splitlines()]
     assert ["documents", "8"] in lines
     assert ["dead", "passages", "0"] in lines
+
+
+def test_stats_tell_why_vectors_are_scanned(run, guide):
+    lines = [" ".join(line.split()) for line in run("stats", guide).out.splitlines()]
+    first = next(row for row, line in enumerate(lines) if line.startswith("index "))
+    assert lines[first : first + 9] == [
+        "index kind: exact (auto was asked for)",
+        "why: scanning 8 vectors takes less than a millisecond",
+        "recall target: 0.95",
+        "recall: 1, by an exact scan",
+        "indexed: 0 vectors",
+        "scanned: 8 vectors",
+        "pending: 0 vectors",
+        "dead: 0 vectors",
+        "memory: 0 bytes",
+    ]
+
+
+# -- the index of the vectors -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory) -> Path:
+    """A collection with an index of 1,200 vectors of eight dimensions, that tests only read."""
+    path = tmp_path_factory.mktemp("indexed") / "a.nf"
+    vectors = np.random.default_rng(0).standard_normal((1_200, 8)).astype(np.float32)
+    with nf.open(path, index="ivf-flat", recall=0.9) as collection:
+        collection.add([f"text {row}" for row in range(len(vectors))], vectors=vectors)
+    return path
+
+
+def test_tune(run, indexed, tmp_path):
+    with nf.open(indexed) as collection:
+        expected = collection.tune()
+    found = run("tune", indexed, "--json", "--plot", tmp_path / "curve.png")
+    assert (found.code, found.err) == (0, "")
+    assert found.json == expected.to_dict()
+    assert (found.json["recall_target"], found.json["kind"]) == (0.9, "IVF16,Flat")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert run("tune", indexed).out == run("tune", indexed, "--no-build").out == f"{expected}\n"
+
+
+def test_tune_passes_its_arguments_on(run, guide, tmp_path, monkeypatch):
+    from nearfield.collection import Collection
+
+    tune, calls = Collection.tune, []
+
+    def spied(self, *words, **options):
+        calls.append((words, options))
+        return tune(self, *words, **options)
+
+    monkeypatch.setattr(Collection, "tune", spied)
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"_id": "a", "text": "How to build a recommender?"}\n')
+    assert run("tune", guide, "--queries", queries).out == (
+        "exact: scanning 8 vectors takes less than a millisecond\n"
+        "target 0.95; every search scans all vectors, and finds all of the true nearest\n"
+    )
+    assert run("tune", guide, "--no-build").code == 0
+    assert calls == [((str(queries),), {"build": True}), ((None,), {"build": False})]
+    refused = run("tune", guide, "--queries", queries, "--no-build")
+    assert (refused.code, "leave out queries" in refused.err) == (2, True)
+    assert "no curve to draw" in run("tune", guide, "--plot", tmp_path / "curve.png").err
+
+
+def test_stats_show_the_index(run, indexed):
+    told = run("stats", indexed, "--json").json["index"]
+    low, high = told["recall_interval"]
+    lines = [" ".join(line.split()) for line in run("stats", indexed).out.splitlines()]
+    first = lines.index("index kind: IVF16,Flat (ivf-flat was asked for)")
+    assert lines[first + 1 : first + 9] == [
+        "why: ivf-flat was asked for",
+        "recall target: 0.9",
+        f"recall: {told['recall']:.4f}, 95 % interval {low:.4f} to {high:.4f}, of 1,000 queries",
+        "indexed: 1,200 vectors",
+        "scanned: 0 vectors",
+        "pending: 0 vectors",
+        "dead: 0 vectors",
+        f"memory: {told['memory_bytes']:,} bytes",
+    ]
+
+
+def test_an_index_is_chosen_when_the_collection_is_made(run, tmp_path):
+    words = ["--index", "auto", "--recall", 0.99, "--memory", 5_000_000]
+    assert run("add", tmp_path / "a.nf", "-", "--format", "lines", *words, stdin=b"Learn Python\n").code == 0
+    told = run("stats", tmp_path / "a.nf", "--json").json["index"]
+    assert (told["asked"], told["recall_target"]) == ("auto", 0.99)
+    assert run("upsert", tmp_path / "b.nf", "-", "--index", "hnsw", stdin=b'{"text": "Learn Go"}').code == 0
+    assert run("stats", tmp_path / "b.nf", "--json").json["index"]["asked"] == "hnsw"
+    other = run("upsert", tmp_path / "b.nf", "-", "--index", "lsh", stdin=b'{"text": "Learn C"}')
+    assert (other.code, "was made with index='hnsw'" in other.err) == (4, True)
+    for wrong in (["--recall", 1.5], ["--index", "no such"], ["--memory", 0], ["--index", "hnsw", "--memory", 9]):
+        assert run("add", tmp_path / "c.nf", "-", *wrong, stdin=b'{"text": "Learn C"}').code == 2
+    assert not (tmp_path / "c.nf").exists()
 
 
 def test_get(run, guide):

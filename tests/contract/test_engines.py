@@ -8,6 +8,8 @@ import pytest
 from nearfield.engine.local import LocalEngine
 from nearfield.engine.local.view import LocalView
 from nearfield.engine.protocol import Settings
+from nearfield.index.ann import Effort
+from nearfield.index.tuning import Point, Tuning
 from nearfield.testing import check_engine
 
 
@@ -47,6 +49,34 @@ def spoil(method, change):
 def test_the_suite_notices_an_engine_that_is_wrong(tmp_path, monkeypatch, method, change):
     monkeypatch.setattr(LocalView, method, spoil(method, change))
     with pytest.raises((AssertionError, KeyError, IndexError)):
+        check_engine(maker(tmp_path))
+
+
+def point(recall, milliseconds):
+    return Point(10, Effort(4, 20), recall, recall, recall, recall, milliseconds)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        (Tuning(0.9, 100, {10: point(0.97, 1)}, {}, []), "target must be the collection's"),
+        (Tuning(0.95, 100, {10: point(0.9, 1)}, {}, []), "must keep the target"),
+        (Tuning(0.95, 100, {}, {}, [point(0.8, 2), point(0.9, 1)]), "must rise in time"),
+        (Tuning(0.95, 100, {}, {}, [point(0.9, 1), point(0.8, 2)]), "must rise in recall"),
+    ],
+)
+def test_the_suite_notices_an_index_that_is_measured_wrong(tmp_path, monkeypatch, tuning, message):
+    monkeypatch.setattr(LocalEngine, "tune", lambda self, asked=None, *, build=True: tuning)
+    with pytest.raises(AssertionError, match=message):
+        check_engine(maker(tmp_path))
+
+
+def test_the_suite_notices_a_scan_that_claims_to_be_less_than_exact(tmp_path, monkeypatch):
+    stats = LocalEngine.stats
+    monkeypatch.setattr(
+        LocalEngine, "stats", lambda self: dataclasses.replace(stats(self), index={**stats(self).index, "recall": 0.9})
+    )
+    with pytest.raises(AssertionError, match="must be an exact scan"):
         check_engine(maker(tmp_path))
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from nearfield.cli.output import Interrupted
 
 COMMANDS = (
-    "add", "upsert", "delete", "get", "search", "similar", "recommend", "cluster", "evaluate", "serve", "stats",
+    "add", "upsert", "delete", "get", "search", "similar", "recommend", "cluster", "evaluate", "serve", "stats", "tune",
     "export", "import", "migrate", "compact", "check", "repair", "snapshot", "restore",
 )  # fmt: skip
 """In the order in which help lists them; `nearfield.cli.<name>.command` is the command."""

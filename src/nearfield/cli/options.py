@@ -126,6 +126,31 @@ EncoderName: TypeAlias = Annotated[
         "all-MiniLM-L6-v2 if not given.",
     ),
 ]
+IndexKind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="KIND",
+        help="Index of the vectors, fixed when the collection is made: auto, exact, a name such as hnsw or ivf-flat, "
+        "or a FAISS factory string; auto if not given.",
+    ),
+]
+Recall: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--recall",
+        metavar="0..1",
+        help="Share of the true nearest that searches must find, fixed when the collection is made; 0.95 if not given.",
+    ),
+]
+Memory: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--memory",
+        metavar="BYTES",
+        help="Most bytes of the index that auto chooses, fixed when the collection is made; no limit if not given.",
+    ),
+]
 
 
 def parse_where(text: str | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -93,12 +93,15 @@ def writing_command(*, replace: bool, help: str) -> Callable[..., None]:  # noqa
         batch_size: options.BatchSize = 2048,
         restart: options.Restart = False,
         encoder: options.EncoderName = None,
+        index: options.IndexKind = None,
+        recall: options.Recall = None,
+        memory: options.Memory = None,
         vector_cache: options.VectorCache = False,
         as_json: options.Json = False,
     ) -> None:
         reading = Reading(files, doc_id, text, title, metadata or None, format, limit, skip_empty)
         writing = Writing(path, reading, replace=replace, batch_size=batch_size, restart=restart)
-        writing.run(encoder, vector_cache, as_json)
+        writing.run(as_json, encoder=encoder, index=index, recall=recall, memory=memory, cache=vector_cache)
 
     command.__doc__ = help
     return command
@@ -114,8 +117,12 @@ class Writing:
     batch_size: int
     restart: bool
 
-    def run(self, encoder: str | None, cache: bool, as_json: bool) -> None:
+    def run(self, as_json: bool, **opening: Any) -> None:
         """Write the documents, each batch committed, and say at the end what was done.
+
+        Args:
+            as_json: Say it in JSON.
+            opening: Options of `nearfield.open`.
 
         Raises:
             NearfieldError: a document or a file can't be taken; the message ends with how much is stored.
@@ -125,7 +132,7 @@ class Writing:
         # Before the collection is made, so that a file that can't be read leaves nothing behind.
         self.reading.begin(self.batch_size)
         started = time.monotonic()
-        with open_collection(self.path, encoder=encoder, cache=cache) as collection:
+        with open_collection(self.path, **opening) as collection:
             done = self._ingest(collection)
             self._summarise(done, len(collection), time.monotonic() - started, as_json)
 

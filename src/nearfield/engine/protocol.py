@@ -18,6 +18,7 @@ from nearfield.filters import Condition
 
 if TYPE_CHECKING:
     from nearfield.engine.migration import Migration
+    from nearfield.index.tuning import Tuning
 
 Span: TypeAlias = tuple[int, int]
 """The characters `[start, end)` of a document's text."""
@@ -33,6 +34,7 @@ class Capabilities:
     lexical: bool
     atomic_batches: bool
     migration: bool = False
+    tuning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +126,27 @@ class Stats:
         dimension: Length of the vectors; None while there are none.
         bytes: Bytes on disk by part.
         dead_bytes: Of these, what deleted and replaced documents still take.
-        index: How vectors are searched: the kind, the recall that was asked for, and that which it has.
+        index: How vectors are searched; see below.
         encoder: Name of the encoder.
         generation: Number of committed writes.
         format: Version of the files' format.
         path: Where the collection lies.
         migration: What is under way: the name of the other `encoder`, and for how many documents of the `total` its
             vectors are `done`; None: no migration was begun.
+
+    Entries of `index`:
+
+    - "asked": the kind that the collection was made with; "wanted": FAISS's factory string of what would be built now,
+      "" for an exact scan; "kind": that of the index that searches use, or "exact"; "reason": why, in words.
+    - "recall_target": share of the true nearest that searches must find; "recall": the share that they find, measured
+      for 10 hits, and 1 for an exact scan; "recall_interval": its 95 % interval, [low, high].
+    - "indexed": vectors in the index, "dead": those among them whose documents are gone, "scanned": vectors that it
+      lacks, which are compared one by one, and "pending": those among them that are about to be added.
+    - "building": what is done to the index by this process, such as "tuning"; "" for nothing. "failure": why that
+      failed the last time, or "".
+    - If there is an index, "memory_bytes": its size. If searches use it, "recall_queries": how many queries its recall
+      was measured with, and its effort for 10 hits: "reach" (lists or queue), "candidates" (vectors that are compared
+      in full) and "milliseconds" (median time of a query in one thread).
     """
 
     documents: int
@@ -313,6 +329,20 @@ class Engine(Protocol):
 
         Raises:
             Locked: another process or thread has the migration.
+        """
+        ...
+
+    def tune(self, asked: Vectors | None = None, *, build: bool = True) -> Tuning | None:
+        """Return what the index was measured to do, None if there is none; for engines whose capabilities name it.
+
+        Args:
+            asked: float32 `(q, d)`, of unit length or zero: queries of users, which the efforts shall suit as well. The
+                index is then built and measured anew.
+            build: Build and measure it now, if it lacks a document, holds a deleted one, or isn't the one that would be
+                built now. False: only tell; `asked` must be None.
+
+        Raises:
+            Locked: another process is building the index.
         """
         ...
 

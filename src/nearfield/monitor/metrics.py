@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -101,6 +102,7 @@ class _State(Collector):
         for part, count in stats.bytes.items():
             size.add_metric([part], count)
         yield size
+        yield from _index(stats.index)
         hits, misses, entries, held = self._cache()
         yield CounterMetricFamily("nearfield_cache_hits", "Answers that came from the cache.", hits)
         yield CounterMetricFamily("nearfield_cache_misses", "Answers that had to be computed.", misses)
@@ -108,6 +110,20 @@ class _State(Collector):
         yield _gauge("nearfield_cache_bytes", "Bytes of these answers and their keys.", held)
         if (vectors := self._vectors()) is not None:
             yield from _vector_cache(vectors)
+
+
+def _index(told: Mapping[str, Any]) -> Iterator[Metric]:
+    low, high = told["recall_interval"]
+    yield _gauge("nearfield_recall_target", "Share of the true nearest that searches must find.", told["recall_target"])
+    yield _gauge("nearfield_recall", "Share that they find, measured for 10 hits; 1 for exact scans.", told["recall"])
+    yield _gauge("nearfield_recall_low", "Lower end of the 95 % interval of nearfield_recall.", low)
+    yield _gauge("nearfield_recall_high", "Upper end of the 95 % interval of nearfield_recall.", high)
+    vectors = GaugeMetricFamily("nearfield_index_vectors", "Vectors as the index sees them.", labels=["state"])
+    for state in ("indexed", "scanned", "pending", "dead"):
+        vectors.add_metric([state], told[state])
+    yield vectors
+    yield _gauge("nearfield_index_memory_bytes", "Size of the vectors' index.", told.get("memory_bytes", 0))
+    yield _gauge("nearfield_index_building", "1 while this process builds it.", 1 if told["building"] else 0)
 
 
 def _vector_cache(stats: CacheStats) -> Iterator[Metric]:

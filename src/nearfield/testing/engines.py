@@ -64,6 +64,8 @@ def check_engine(make: Callable[[], Engine], reopen: Callable[[Engine], Engine] 
         _check_view(engine, model, "after reopening")
         kept = engine.bookmark("a source")
         assert kept == Bookmark("a source", 2, "digest 2"), f"a bookmark must be there after reopening, is {kept}"
+    if engine.capabilities.tuning:
+        _check_tuning(engine, model)
     if engine.capabilities.migration:
         _check_migration(engine, model)
         if reopen is not None:
@@ -247,6 +249,30 @@ def _check_origin(engine: Engine, model: dict[str, Record]) -> None:
         keys = [key for key in view.find(["given", "d2"]) if key is not None]
         origins = [stored.encoded for stored in view.read(np.array(keys, dtype=np.int64))]
     assert origins == [False, True], f"encoded must tell that a batch came with a fingerprint, is {origins}"
+
+
+def _check_tuning(engine: Engine, model: dict[str, Record]) -> None:
+    """Have the index measured, with queries and without; searches must answer as before."""
+    target = engine.settings.recall
+    for asked in (None, _record(None, 900, 3).vectors):
+        tuning = engine.tune(asked)
+        _check_view(engine, model, "after tuning")
+        told = engine.stats().index
+        if tuning is None:
+            assert told["recall"] == 1.0, f"what was never measured must be an exact scan, with recall {told['recall']}"
+            continue
+        assert tuning.target == target, f"the target must be the collection's, {target}, is {tuning.target}"
+        worst = min((point.recall for point in tuning.chosen.values()), default=1.0)
+        assert worst >= target, f"a chosen effort must keep the target {target}, finds {worst}"
+        times = [point.milliseconds for point in tuning.curve]
+        assert times == sorted(times), f"the curve must rise in time, is {times}"
+        recalls = [point.recall for point in tuning.curve]
+        assert recalls == sorted(recalls), f"the curve must rise in recall, is {recalls}"
+    with engine.view() as view:
+        generation = view.generation
+    engine.tune(build=False)
+    with engine.view() as view:
+        assert view.generation == generation, "tuning must not write to the collection"
 
 
 def _check_migration(engine: Engine, model: dict[str, Record]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -85,6 +86,53 @@ def test_metrics_tell_the_collections_size(client, collection):
     assert found["nearfield_dead_passages",] == stats.dead_passages
     assert found["nearfield_generation",] == collection.generation
     assert {key[1]: value for key, value in found.items() if key[0] == "nearfield_bytes"} == stats.bytes
+
+
+def test_metrics_tell_what_the_index_finds_and_holds(indexed):
+    collection, client = indexed
+    told = collection.stats().index
+    assert told["recall"] < 1
+    assert figures(client) == {
+        ("nearfield_recall_target",): 0.8,
+        ("nearfield_recall",): told["recall"],
+        ("nearfield_recall_low",): told["recall_interval"][0],
+        ("nearfield_recall_high",): told["recall_interval"][1],
+        ("nearfield_index_vectors", "indexed"): 1_200,
+        ("nearfield_index_vectors", "scanned"): 0,
+        ("nearfield_index_vectors", "pending"): 0,
+        ("nearfield_index_vectors", "dead"): 0,
+        ("nearfield_index_memory_bytes",): told["memory_bytes"],
+        ("nearfield_index_building",): 0,
+    }
+    assert client.get("/stats").json()["index"] == told
+
+
+def test_metrics_of_documents_that_came_and_went_since(indexed, monkeypatch):
+    collection, client = indexed
+    collection.add(["new", "newer"], vectors=np.eye(2, 8, dtype=np.float32))
+    collection.delete(["0", "1", "2"])
+    monkeypatch.setattr(collection._engine._indexes.neighbours, "_progress", "extending")
+    found = figures(client)
+    assert found["nearfield_index_vectors", "scanned"] == 2
+    assert found["nearfield_index_vectors", "dead"] == 3
+    assert found["nearfield_index_building",] == 1
+
+
+def test_metrics_of_an_exact_scan(client):
+    found = figures(client)
+    assert found["nearfield_recall_target",] == 0.95
+    assert {found[f"nearfield_recall{end}",] for end in ("", "_low", "_high")} == {1}
+    assert found["nearfield_index_vectors", "scanned"] == 8
+    assert found["nearfield_index_memory_bytes",] == found["nearfield_index_building",] == 0
+
+
+def figures(client):
+    """Return the samples that speak of the index and its recall."""
+    return {
+        key: value
+        for key, value in samples(client).items()
+        if key[0].startswith(("nearfield_recall", "nearfield_index"))
+    }
 
 
 def test_two_apps_count_apart(serve):

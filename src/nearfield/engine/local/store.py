@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nearfield.durable import make_folder
 from nearfield.encode.identity import Identity
+from nearfield.encode.protocol import Vectors
 from nearfield.engine.local import compaction, migration, schema, writing
 from nearfield.engine.local import layout as files
 from nearfield.engine.local.care import check, snapshot
@@ -32,6 +33,8 @@ from nearfield.engine.reports import Health, Snapshot
 from nearfield.errors import CorruptCollection, InvalidInput, Locked, NearfieldError, NotFound
 from nearfield.filters import Condition
 from nearfield.forks import tell_of_forks
+from nearfield.index.kinds import EXACT
+from nearfield.index.tuning import Tuning
 from nearfield.stages import stage
 
 CLOSING_SECONDS = 5.0
@@ -55,7 +58,7 @@ class LocalEngine:
         CorruptCollection: its files can't be read.
     """
 
-    capabilities = Capabilities(lexical=True, atomic_batches=True, migration=True)
+    capabilities = Capabilities(lexical=True, atomic_batches=True, migration=True, tuning=True)
 
     def __init__(self, root: Path, settings: Settings | None = None) -> None:
         self._layout = Layout(root)
@@ -227,6 +230,27 @@ class LocalEngine:
             self._alone,
             self._transaction,
         )
+
+    def tune(self, asked: Vectors | None = None, *, build: bool = True) -> Tuning | None:
+        """Bring the index up to date now, and return what it was measured to do."""
+        self._check_open()
+        if build:
+            with self._told_failures():
+                state = self._indexes.state()
+                if asked is None:
+                    self._indexes.neighbours.settle(state)  # waits for a thread that is at it already
+                if asked is not None or self._index_lags(state):
+                    self._indexes.neighbours.renew(state, asked)
+        with self._reading() as (connection, state, _):
+            return self._indexes.neighbours.tuning(state, connection)
+
+    def _index_lags(self, state: State) -> bool:
+        """Return whether the index isn't the one that would be built now."""
+        with self._database.reading() as connection:
+            told = self._indexes.neighbours.report(state, connection)
+        if not told["wanted"]:
+            return bool(told["indexed"])
+        return bool(told["scanned"] or told["dead"] or told["kind"] not in (told["wanted"], EXACT))
 
     def compact(self) -> None:
         """Free the space of deleted and replaced documents now."""
