@@ -6,7 +6,9 @@ What FAISS finds are candidates only: whoever asks compares them with the full v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ FEW_QUERIES = 3
 LEARNED_PER_LIST = 100
 LEAST_LEARNED = 20_000
 """Vectors that an index learns from, for each list, and at least."""
+
+WIDE_BITS, WIDE_ROUNDS, WIDE_POINTS = 8, 10, 64
+"""Of codes with so many bits, k-means has fewer rounds and examples than FAISS gives it: these take it minutes."""
 
 SEED = 1234
 
@@ -102,10 +107,18 @@ class Ann:
         """Whether nothing can be added once it holds vectors."""
         return self._is_fixed_graph
 
-    @property
+    @cached_property
     def selects(self) -> bool:
-        """Whether it can look at allowed vectors only, however these lie."""
-        return self._ivf is not None
+        """Whether it can look at allowed vectors only, however these lie; not all kinds with lists can."""
+        if self._ivf is None:
+            return False
+        nothing = Allowed(np.zeros((self.count + 7) // 8, np.uint8))
+        query = np.zeros((1, self._index.d), np.float32)
+        try:
+            found = on_all_processors(lambda: self._found(query, 1, self._selecting(self.lists, nothing)))
+        except NearfieldError:
+            return False
+        return bool((found < 0).all())
 
     def reaches(self) -> list[int]:
         """Return the values of `Effort.reach` to choose from, rising."""
@@ -224,9 +237,9 @@ def build(factory: str, dimension: int, count: int, read: Read, stop: Callable[[
 
 def _learned(factory: str, dimension: int, count: int, read: Read) -> Ann:
     index = make(factory, dimension)
-    _learn_quietly(index)
-    if not index.is_trained:
-        index.train(read(_sample(index, count)))
+    with _quietly(index):
+        if not index.is_trained:
+            index.train(read(_sample(index, count)))
     return Ann(index)
 
 
@@ -263,20 +276,34 @@ def _sample(index: Any, count: int) -> Positions:
     return np.sort(np.random.default_rng(SEED).choice(count, wanted, replace=False))
 
 
-def _learn_quietly(index: Any) -> None:
+@contextmanager
+def _quietly(index: Any) -> Iterator[None]:
     """Keep FAISS from printing that it has few examples: recall is measured afterwards."""
     faiss = import_faiss()
-    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+    transformed = isinstance(index, faiss.IndexPreTransform)
+    inner = faiss.downcast_index(index.index) if transformed else index
     storage = faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else None
-    for part in (inner, getattr(inner, "pq", None), getattr(storage, "pq", None)):
+    steps = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size() if transformed else 0)]
+    rotations = [(step, faiss.ProductQuantizer(step.d_out, step.M, 8)) for step in steps if hasattr(step, "niter_pq")]
+    for rotation, codes in rotations:
+        rotation.pq = codes  # as it would make itself
+    parts = [inner, *(getattr(inner, name, None) for name in ("pq", "refine_pq")), getattr(storage, "pq", None)]
+    for part in (*parts, *(codes for _, codes in rotations)):
         if part is not None and hasattr(part, "cp"):
             part.cp.min_points_per_centroid = 1
+    for pq in (getattr(inner, "pq", None), getattr(storage, "pq", None)):
+        if pq is not None and pq.nbits >= WIDE_BITS:
+            pq.cp.niter, pq.cp.max_points_per_centroid = WIDE_ROUNDS, WIDE_POINTS
+    yield
+    for rotation, _ in rotations:
+        rotation.pq = None
 
 
-def load(file: Path) -> Ann:
-    """Return the index that `save` wrote; a large one is mapped, not read.
+def load(file: Path, *, mapped: bool = True) -> Ann:
+    """Return the index that `save` wrote, mapped where FAISS can; one that is to be changed must be read instead.
 
     Raises:
         RuntimeError: FAISS can't read it.
     """
-    return Ann(import_faiss().read_index(str(file)))
+    faiss = import_faiss()
+    return Ann(faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC if mapped else 0))

@@ -40,6 +40,9 @@ ROWS_PER_LIST = 39
 
 MOST_LISTS = 1_000_000
 
+MOST_DIMENSIONS = 4_096
+"""The longest vectors with which a factory string is tried."""
+
 PART = 4
 """Dimensions of a part that auto gives 4 bits: 12 times smaller than float32; of 200,000 titles, the nearest 80 by
 these codes hold 99 % of the nearest 10."""
@@ -51,6 +54,7 @@ OVERHEAD = 14
 """Bytes of a vector besides its code: its number, its key, and the lists' spare room."""
 
 _TRIAL_DIMENSIONS = (64, 384, 768, 1024, 300, 1)
+_NUMBERS = re.compile(r"\d+")
 _LISTS = re.compile(r"IVF(\d+)")
 _REFINED = re.compile(r"Refine|RFlat|IDMap")
 
@@ -80,9 +84,14 @@ def check_kind(kind: str) -> None:
     lists = _LISTS.search(kind)
     if lists and not 0 < int(lists[1]) <= MOST_LISTS:
         raise InvalidInput(f"{expected}: it may have 1 to {MOST_LISTS:,} lists")
-    failures = [_failure(kind, dimension) for dimension in _TRIAL_DIMENSIONS]
+    failures = [_failure(kind, dimension) for dimension in (*_TRIAL_DIMENSIONS, *_numbers(kind))]
     if all(failures):
         raise InvalidInput(f"{expected}: FAISS says {failures[0]!r}")
+
+
+def _numbers(kind: str) -> list[int]:
+    """Return what stands in a factory string and may be a dimension, or what one must be a multiple of."""
+    return sorted({number for text in _NUMBERS.findall(kind) if 0 < (number := int(text)) <= MOST_DIMENSIONS})
 
 
 def check_dimension(kind: str, dimension: int) -> None:

@@ -29,13 +29,14 @@ class Names:
         self._bytes = memoryview(text.data)
 
     def find(self, keys: NDArray[np.int64]) -> list[str] | None:
-        """Return the doc_id of each key; None if one of them isn't known."""
+        """Return the doc_id of each key; None if one of them isn't known, or had been deleted when this was made."""
         places = self.keys.searchsorted(keys)
         if not len(self.keys) or not (self.keys.take(places, mode="clip") == keys).all():
             return None
         text = self._bytes
         starts, ends = self.ends[places].tolist(), self.ends[places + 1].tolist()
-        return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        found = [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        return None if "" in found else found
 
     def save(self, folder: Path) -> None:
         """Write the doc_ids to a folder; the keys are kept elsewhere."""

@@ -36,7 +36,14 @@ SCANNED_SHARE = 0.01
 """Allowed documents that are scanned, in number and as a share of all: the index would take as long."""
 
 SPARE = 8
-"""Candidates beyond those needed, for a few documents deleted since."""
+SPARE_SHARE = 0.1
+"""Candidates beyond those needed, in number and as a share of them, for documents deleted since."""
+
+MOST_DEAD = 0.8
+"""Share of deleted documents above which the index would be asked for too many candidates."""
+
+LESS_LIVE = 2
+"""Times as many of the candidates as of all documents may be deleted where the index had no more to give."""
 
 MOST_WIDENED = 8
 """Times the candidates, up to which a kind that can't select is asked for more."""
@@ -148,15 +155,17 @@ class Nearest:
             return self._scan(queries, k, self.documents.live, excluded)
         effort, needed, plan = known
         found = self._by_index(queries, k, effort, None, excluded, needed)
-        return self._repaired(found, queries, k, self.documents.live, excluded), plan
+        return self._repaired(found, queries, k, self.documents.live, excluded, plan)
 
     def _effort(self, wanted: int) -> tuple[Effort, int, str] | None:
         """Return the effort for so many vectors, how many candidates are needed, and what to say of it."""
         effort = self.approximate.tuning.effort(wanted)
-        if effort is None:
+        if effort is None or self._dead > MOST_DEAD:
             return None
-        spare = SPARE if self._dead > 0 else 0
-        asked = self._within(Effort(effort.reach, ceil(effort.candidates * (1 + self._dead)) + spare))
+        candidates = effort.candidates
+        if self._dead > 0:
+            candidates = ceil(candidates / (1 - self._dead) * (1 + SPARE_SHARE)) + SPARE
+        asked = self._within(Effort(effort.reach, candidates))
         return asked, effort.candidates, f"{self.approximate.name}: {self._looked_at(asked)}{self._and_new()}"
 
     # -- with a condition ----------------------------------------------------------------------------------------------
@@ -171,6 +180,8 @@ class Nearest:
             if candidates is None:
                 return self._scan(queries, k, selection.mask, excluded)
             allowed = self._allowed(selection)
+            if not allowed.lists_count:  # all of them are new
+                return self._scan(queries, k, selection.mask, excluded)
             effort = self._within(Effort(approximate.ann.lists, candidates))
             found = self._by_index(queries, k, effort, allowed, excluded, 0, selection.mask)
             plan = (
@@ -187,7 +198,7 @@ class Nearest:
                 f"{approximate.name}, widened for {selection.count} allowed documents: {self._looked_at(effort)}"
                 f"{self._and_new()}"
             )
-        return self._repaired(found, queries, k, selection.mask, excluded), plan
+        return self._repaired(found, queries, k, selection.mask, excluded, plan)
 
     def _widened(self, wanted: int, selection: _Selection) -> tuple[Effort, int] | None:
         """Return the effort of which enough candidates are likely allowed, and how many are enough."""
@@ -196,7 +207,8 @@ class Nearest:
         if effort is None or times > MOST_WIDENED:
             return None
         candidates = ceil(effort.candidates * times)
-        return self._within(Effort(max(effort.reach, candidates), candidates)), effort.candidates
+        reach = min(max(effort.reach, candidates), self.approximate.ann.reaches()[-1])
+        return self._within(Effort(reach, candidates)), effort.candidates
 
     def _selected(self, mask: NDArray[np.bool_]) -> _Selection:
         """Return what is kept of a condition: masks of equal conditions are one object."""
@@ -244,23 +256,35 @@ class Nearest:
         for query, positions, new in zip(
             queries, self.approximate.ann.search(queries, effort, allowed), fresh, strict=True
         ):
-            candidates = self._candidates(positions, mask, excluded)
-            if len(candidates) < needed or len(candidates) + len(new[0]) < k:
+            candidates = self._candidates(positions, mask, excluded, k, needed)
+            if candidates is None or len(candidates) + len(new[0]) < k:
                 answers.append(None)
                 continue
             best = rescore(self.documents.rows, query, candidates, k)
             answers.append(_together(best, new) if len(new[0]) else best)
         return answers
 
-    def _candidates(self, positions: Positions, mask: NDArray[np.bool_], excluded: Slots) -> Slots:
+    def _candidates(
+        self, positions: Positions, mask: NDArray[np.bool_], excluded: Slots, k: int, needed: int
+    ) -> Slots | None:
+        """Return the documents of some positions that are allowed; None if they are too few to hold the best k."""
         if positions[-1] < 0:  # those that were not found stand at the end
             positions = positions[positions >= 0]
+            # With more candidates it would have found no more, and no more when it was tuned.
+            needed = min(needed, ceil(len(positions) * max(0.5, 1 - LESS_LIVE * self._dead)))
         slots = self.slots[positions]
         if self._dead or mask is not self.documents.live:
             slots = slots[mask[slots] & (slots >= 0)]
+        if len(slots) < needed:
+            return None
+        if len(excluded):
+            slots = slots[~np.isin(slots, excluded)]
         if self._passages > 1:
+            # The effort is enough for so many vectors; the k-th document's must be among these.
+            if len(np.unique(slots[: k * self._passages])) < k:
+                return None
             slots = np.unique(slots)
-        return slots[~np.isin(slots, excluded)] if len(excluded) else slots
+        return slots
 
     def _new_documents(self, queries: Vectors, k: int, mask: NDArray[np.bool_], excluded: Slots) -> list[Scored]:
         fresh = self._fresh
@@ -273,13 +297,17 @@ class Nearest:
         return best_documents(self.documents.rows, queries, k, fresh)
 
     def _repaired(
-        self, found: list[Scored | None], queries: Vectors, k: int, mask: NDArray[np.bool_], excluded: Slots
-    ) -> list[Scored]:
-        """Return the answers, with a scan in the place of those that the index could not give."""
-        return [
-            answer if answer is not None else self._scan(query[np.newaxis], k, mask, excluded)[0][0]
-            for answer, query in zip(found, queries, strict=True)
-        ]
+        self, found: list[Scored | None], queries: Vectors, k: int, mask: NDArray[np.bool_], excluded: Slots, plan: str
+    ) -> tuple[list[Scored], str]:
+        """Return the answers, with a scan in the place of those that the index could not give, and the plan."""
+        answers = [answer for answer in found if answer is not None]
+        if len(answers) == len(found):
+            return answers, plan
+        missing = np.array([answer is None for answer in found])
+        scanned, scan = self._scan(queries[missing], k, mask, excluded)
+        whole, rest = iter(answers), iter(scanned)
+        plan += f"; for {len(scanned)} of {len(found)} queries these were too few: {scan}"
+        return [next(rest) if lacking else next(whole) for lacking in missing], plan
 
     def _scan(self, queries: Vectors, k: int, mask: NDArray[np.bool_], excluded: Slots) -> tuple[list[Scored], str]:
         documents = np.flatnonzero(mask)
