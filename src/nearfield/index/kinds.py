@@ -16,7 +16,7 @@ AUTO = "auto"
 NAMES = {
     "flat": "Flat",
     "ivf-flat": "IVF{lists},Flat",
-    "ivf-pq": "IVF{lists},PQ{parts}x8",
+    "ivf-pq": "IVF{lists},PQ{wide}x8",
     "ivf-sq8": "IVF{lists},SQ8",
     "ivf-fastscan": "IVF{lists},PQ{parts}x4fs",
     "ivf-rabitq": "IVF{lists},RaBitQfs",
@@ -44,14 +44,17 @@ MOST_DIMENSIONS = 4_096
 """The longest vectors with which a factory string is tried."""
 
 PART = 4
-"""Dimensions of a part that auto gives 4 bits: 12 times smaller than float32; of 200,000 titles, the nearest 80 by
+"""Dimensions of a part that gets 4 bits, which is 32 times smaller than float32: of 200,000 titles, the nearest 80 by
 these codes hold 99 % of the nearest 10."""
+
+WIDE = 8
+"""Dimensions of a part that gets 8 bits; to learn these takes FAISS minutes for parts of 4."""
 
 LEAST_CODED = 16
 """Dimensions below which a vector is as small with a byte for each."""
 
-OVERHEAD = 14
-"""Bytes of a vector besides its code: its number, its key, and the lists' spare room."""
+OVERHEAD = 32
+"""Bytes of a vector besides its code, measured: its number, its key, its doc_id, and the lists' spare room."""
 
 _TRIAL_DIMENSIONS = (64, 384, 768, 1024, 300, 1)
 _NUMBERS = re.compile(r"\d+")
@@ -138,7 +141,9 @@ def recipe(kind: str, rows: int, dimension: int, memory: int | None = None) -> R
         return Recipe("", "the exact scan was asked for")
     if kind == AUTO:
         return _auto(rows, dimension, memory)
-    factory = NAMES.get(kind, kind).format(lists=_lists(rows), parts=dimension // _part(dimension))
+    factory = NAMES.get(kind, kind).format(
+        lists=_lists(rows), parts=dimension // _part(dimension), wide=dimension // _part(dimension, WIDE)
+    )
     found = _LISTS.search(factory)
     least = max(LEAST_ROWS, ROWS_PER_LIST * int(found[1]) if found else 0)
     if rows < least:
@@ -154,7 +159,7 @@ def _auto(rows: int, dimension: int, memory: int | None) -> Recipe:
         if memory is None or needed <= memory:
             return Recipe(
                 f"IVF{_lists(rows)},{code}",
-                f"{rows} vectors of {dimension} dimensions take {needed / 1e6:.0f} MB as codes; the best are compared "
+                f"{rows} vectors of {dimension} dimensions take {needed / 1e6:.1f} MB as codes; the best are compared "
                 "with the vectors on disk",
             )
     return Recipe("", f"{memory} bytes can't hold {rows} vectors, not even as small codes; a scan needs no memory")
@@ -173,6 +178,6 @@ def _lists(rows: int) -> int:
     return 1 << max(0, round(log2(max(1.0, sqrt(rows) / 2.6))))
 
 
-def _part(dimension: int) -> int:
-    """Return how many dimensions share a code: `PART`, or what divides the dimension."""
-    return next((part for part in (PART, 3, 2, 5) if dimension % part == 0), 1)
+def _part(dimension: int, wanted: int = PART) -> int:
+    """Return how many dimensions share a code: as wanted, or what else divides the dimension."""
+    return next((part for part in (wanted, PART, 3, 2, 5) if dimension % part == 0), 1)
