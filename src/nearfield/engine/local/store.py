@@ -328,6 +328,7 @@ class LocalEngine:
             state, _ = self._states.read(connection)
             free, _ = compaction.free_pages(connection)
             (page,) = connection.execute("PRAGMA page_size").fetchone()
+            self._indexes.before_search(state)  # who waits for the index asks here how far it is
             index = self._indexes.neighbours.report(state, connection)
         return Stats(
             documents=state.count,
