@@ -120,7 +120,7 @@ class Nearest:
     def __post_init__(self) -> None:
         live, first = self.documents.live, self.documents.first_new
         self._fresh = first + np.flatnonzero(live[first:])
-        held = int(np.count_nonzero(np.diff(self.approximate.keys, prepend=-1)))
+        held = len(self.approximate.names.keys)
         there = int(np.count_nonzero(live[:first]))
         self._dead = 1 - there / max(held, 1)
         self._passages = ceil(len(self.slots) / max(held, 1))
