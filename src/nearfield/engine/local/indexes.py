@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 
 from nearfield.engine.local.database import Database
@@ -99,10 +100,17 @@ class Indexes:
             self.lexical.settle(self._states.read(connection)[0], connection)
 
     def settle(self, deadline: float) -> None:
-        """Build the BM25 index anew where it is due, until a time of `time.monotonic`; bring the other up to date."""
+        """Build the BM25 index anew where it is due, until a time of `time.monotonic`."""
         while self._step() and time.monotonic() < deadline:
             pass
-        self.neighbours.settle(self.state())
+
+    @contextmanager
+    def settling_vectors(self) -> Iterator[None]:
+        """Give a context beside which the vectors' index is brought up to date, and which ends when it is."""
+        with ThreadPoolExecutor(1, "nearfield-index") as pool:
+            settling = pool.submit(self.neighbours.settle, self.state())
+            yield
+            settling.result()
 
     @contextmanager
     def noted_failures(self) -> Iterator[None]:

@@ -353,11 +353,12 @@ class LocalEngine:
         """
         with self._alone():
             deadline = time.monotonic() + CLOSING_SECONDS
-            try:
-                self._indexes.settle_words()
-            finally:
-                self._upkeep.before_close(deadline)
-            self._indexes.settle(deadline)
+            with self._indexes.settling_vectors():
+                try:
+                    self._indexes.settle_words()
+                finally:
+                    self._upkeep.before_close(deadline)
+                self._indexes.settle(deadline)
 
     def close(self) -> None:
         """Bring the indexes up to date, and release files and locks; calling it again does nothing."""
