@@ -2,7 +2,8 @@
 
 A search of one query stays in its thread. What takes all processors runs in a thread of its own, with which OpenMP's
 pool of threads ends: a process that is forked would wait for such a pool for ever, and one that goes on would hamper
-scikit-learn's and PyTorch's.
+scikit-learn's and PyTorch's. How many threads the caller's own may use is never changed: which OpenMP library FAISS
+finds depends on what was imported before, and may be that of one of these two.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -37,12 +37,34 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
-def on_all_processors(work: Callable[[], Result]) -> Result:
-    """Return what some work returns, in which FAISS uses all processors."""
-
-    def widely() -> Result:
-        import_faiss().omp_set_num_threads(processors())
+def in_this_thread(work: Callable[[], Result]) -> Result:
+    """Return what some work returns, in which FAISS uses no other thread than the caller's."""
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
         return work()
+    finally:
+        faiss.omp_set_num_threads(before)
 
-    with ThreadPoolExecutor(1, "nearfield-index") as pool:
-        return pool.submit(widely).result()
+
+def on_all_processors(work: Callable[[], Result]) -> Result:
+    """Return what some work returns, in which FAISS uses all processors, or as many as OMP_NUM_THREADS says."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def widely() -> None:
+        try:
+            faiss = import_faiss()
+            faiss.omp_set_num_threads(min(processors(), faiss.omp_get_max_threads()))
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    # Not by an executor: those take no more work once the main thread has ended, and an index may be in the making.
+    thread = threading.Thread(target=widely, name="nearfield-index")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors.pop()
+    return results.pop()

@@ -96,12 +96,14 @@ class IndexFolder:
         """Return what the index holds: `NONE`, if it is missing or of another version.
 
         Raises:
-            CorruptCollection: the marker is damaged.
+            CorruptCollection: the marker is damaged, or can't be read.
         """
         try:
             status = os.stat(self._file)  # noqa: PTH116 - a third of Path.stat's time, at every search
         except (FileNotFoundError, NotADirectoryError):
             return NONE
+        except OSError as error:
+            raise _unreadable(self._file, error) from error
         seen = (status.st_mtime_ns, status.st_ino, status.st_size)
         if self._read is None or self._read[0] != seen:
             self._read = (seen, _parsed(self._file))
@@ -127,22 +129,38 @@ class IndexFolder:
 
     def _opened(self, marker: Marker) -> Approximate:
         small = sum(size for size, _ in marker.files.values()) <= READ_AT_OPENING
-        for name, what in self.damage(marker, contents=small):
-            raise CorruptCollection(f"{self._root / marker.folder / name} {what}; {REMEDY}")
+        self._check(marker, contents=small)
         folder = self._root / marker.folder
         try:
             keys = np.load(folder / "keys.npy", allow_pickle=False)
             ann = load(folder / "index.faiss")
             names = load_names(folder, np.unique(keys))
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
-            raise CorruptCollection(f"{folder} can't be read ({error}); {REMEDY}") from error
-        if not ann.count == len(keys) == marker.rows:
-            raise CorruptCollection(f"{folder} holds {ann.count} vectors, and {marker.rows} were written; {REMEDY}")
-        return approximate(ann, keys, tuning_of(marker), marker.factory, names)
+            if not ann.count == len(keys) == marker.rows:
+                raise ValueError(f"it holds {ann.count} vectors, and {marker.rows} were written")
+            return approximate(ann, keys, tuning_of(marker), marker.factory, names)
+        except (RuntimeError, ValueError, OSError, MemoryError, IndexError) as error:
+            raise _unreadable(folder, error) from error
 
     def copy(self, marker: Marker) -> Ann:
-        """Return the index that a marker speaks of, to be changed."""
-        return load(self._root / marker.folder / "index.faiss")
+        """Return the index that a marker speaks of, to be changed.
+
+        Raises:
+            CorruptCollection: a file is not what was written; with what is added, it would look whole again.
+        """
+        self._check(marker, contents=True)
+        try:
+            return load(self._root / marker.folder / "index.faiss", mapped=False)
+        except (RuntimeError, MemoryError) as error:
+            raise _unreadable(self._root / marker.folder, error) from error
+
+    def _check(self, marker: Marker, *, contents: bool) -> None:
+        folder = self._root / marker.folder
+        try:
+            found = self.damage(marker, contents=contents)
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        for name, what in found:
+            raise CorruptCollection(f"{folder / name} {what}; {REMEDY}")
 
     def damage(self, marker: Marker, *, contents: bool = True) -> list[tuple[str, str]]:
         """Return the name of each file that is not what a marker says, and what is wrong with it."""
@@ -165,12 +183,17 @@ class IndexFolder:
         Args:
             marker: What it holds, except folder, rows, tuning and files.
             found: The index.
+
+        Raises:
+            OSError: it can't be written; the one that was there before stays.
         """
+        with suppress(CorruptCollection):  # what others left that were killed may fill the disk
+            self._sweep(self.marker().folder)
         folder = self._root / f"{self._last_number() + 1:06}"
         with stage("write index"):
             try:
                 folder.mkdir()
-                found.ann.save(folder / "index.faiss")
+                _save(found.ann, folder / "index.faiss")
                 np.save(folder / "keys.npy", found.keys)
                 found.names.save(folder)
                 files = {file.name: _made_durable(file) for file in sorted(folder.iterdir())}
@@ -186,8 +209,10 @@ class IndexFolder:
 
     def remove(self) -> None:
         """Remove the index, if there is one."""
-        self._file.unlink(missing_ok=True)
-        self._sweep("")
+        if self._root.is_dir():
+            self._file.unlink(missing_ok=True)
+            sync_folder(self._root)  # or the marker would come back after a loss of power, without what it names
+            self._sweep("")
 
     def _sweep(self, kept: str) -> None:
         with suppress(OSError):  # what stays is removed the next time
@@ -198,6 +223,17 @@ class IndexFolder:
     def _last_number(self) -> int:
         self._root.mkdir(exist_ok=True)
         return max((int(path.name) for path in self._root.iterdir() if path.name.isdecimal()), default=0)
+
+
+def _save(ann: Ann, file: Path) -> None:
+    """Write an index, and see that it can be read: FAISS tells nobody if its last bytes don't fit on the disk."""
+    try:
+        ann.save(file)
+        written = load(file, mapped=False).count  # a mapped one that is too short may pass
+    except RuntimeError as error:
+        raise OSError(f"{file} can't be written: {error}") from error
+    if written != ann.count:
+        raise OSError(f"{file} can't be written: of {ann.count} vectors it holds {written}")
 
 
 def approximate(ann: Ann, keys: NDArray[np.int64], tuning: Tuning, name: str, names: Names) -> Approximate:
@@ -231,9 +267,13 @@ def _parsed(file: Path) -> Marker:
         tuning_of(marker)
     except FileNotFoundError:
         return NONE
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptCollection(f"{file} can't be read ({error!r}); {REMEDY}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise _unreadable(file, error) from error
     return marker
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptCollection:
+    return CorruptCollection(f"{path} can't be read ({error!r}); {REMEDY}")
 
 
 def _made_durable(file: Path) -> tuple[int, int]:
