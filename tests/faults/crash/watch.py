@@ -64,7 +64,9 @@ def library() -> Path | str:
 
 def environment(folder: Path, log: Path | None = None) -> dict[str, str]:
     """Return the environment for a process that is watched."""
-    ours = {"LD_PRELOAD": str(library()), "WATCH_FOLDER": str(folder)}
+    # With an arena for each thread, glibc opens a file of /proc when a thread ends, with signals blocked: then a call
+    # that is handed over kills the process.
+    ours = {"LD_PRELOAD": str(library()), "WATCH_FOLDER": str(folder), "MALLOC_ARENA_MAX": "1"}
     return {**child_environment(), **ours, **({"WATCH_LOG": str(log)} if log else {})}
 
 
