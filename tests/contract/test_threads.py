@@ -151,7 +151,6 @@ def test_alternately_and_from_several_threads_each_gives_what_it_gives_alone(ind
     assert run(indexed, order, ALTERNATELY) == {"wrong": [], "same": True}
 
 
-@pytest.mark.xfail(strict=True, reason="Ann.search leaves the thread that asks with one thread for OpenMP")
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_callers_number_of_threads_is_as_before(indexed, order):

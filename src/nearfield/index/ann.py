@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import NearfieldError
-from nearfield.index.faiss import import_faiss, on_all_processors
+from nearfield.index.faiss import import_faiss, in_this_thread, on_all_processors
 from nearfield.index.kinds import make
 
 CHUNK = 16_384
@@ -34,6 +34,9 @@ WIDE_BITS, WIDE_ROUNDS, WIDE_POINTS = 8, 10, 64
 """Of codes with so many bits, k-means has fewer rounds and examples than FAISS gives it: these take it minutes."""
 
 SEED = 1234
+
+MOST_EQUAL = 8
+"""Equal vectors that FAISS can make an NSG graph of; with hundreds it never comes to an end."""
 
 Positions = NDArray[np.int64]
 Read = Callable[[Positions], Vectors]
@@ -151,8 +154,7 @@ class Ann:
         parameters = self._parameters(effort.reach, allowed)
         if len(queries) > FEW_QUERIES:
             return on_all_processors(lambda: self._found(queries, effort.candidates, parameters))
-        import_faiss().omp_set_num_threads(1)
-        return self._found(queries, effort.candidates, parameters)
+        return in_this_thread(lambda: self._found(queries, effort.candidates, parameters))
 
     def _found(self, queries: Vectors, candidates: int, parameters: Any) -> Positions:
         try:
@@ -253,12 +255,20 @@ def extend(ann: Ann, count: int, read: Read, stop: Callable[[], bool] = lambda: 
 
     def work() -> None:
         for vectors in _chunks(read, ann.count, count, count if ann.is_made_at_once else CHUNK, stop):
+            if ann.is_made_at_once:
+                _check_differing(vectors)
             ann.add(vectors)
 
     try:
         on_all_processors(work)
     except (RuntimeError, MemoryError) as error:
         raise NearfieldError(f"FAISS can't add vectors up to {count}: {error}") from error
+
+
+def _check_differing(vectors: Vectors) -> None:
+    most = int(np.unique(vectors, axis=0, return_counts=True)[1].max())
+    if most > MOST_EQUAL:
+        raise NearfieldError(f"FAISS can't make this graph of {most} equal vectors; choose another index, such as HNSW")
 
 
 def _chunks(read: Read, start: int, end: int, size: int, stop: Callable[[], bool]) -> Iterator[Vectors]:

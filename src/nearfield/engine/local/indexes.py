@@ -46,7 +46,7 @@ class Indexes:
         self._database = database
         self._states = states
         self._told_failures = told_failures
-        self._closing = self._pausing = False  # the followers end after their step, if one of them is true
+        self._closing = self._pausing = self._ending = False  # when a follower is to end after its step
         self._words = Follower(self._follow_words)
         self._vectors = Follower(self._follow_vectors)
         self._noted: set[str] = set()
@@ -83,9 +83,14 @@ class Indexes:
         """Let them follow again."""
         self._pausing = False
 
+    def close(self) -> None:
+        """Begin nothing more, except to finish the vectors' index, if it is being built."""
+        self._closing = True
+        self._words.wait()
+
     def end(self) -> None:
         """Let the followers come to their end."""
-        self._closing = True
+        self._closing = self._ending = True
         self._words.wait()
         self._vectors.wait()
 
@@ -126,7 +131,7 @@ class Indexes:
     def _follow_words(self) -> None:
         """Let the BM25 index follow the documents, until it needs nothing, or somebody waits for this to end."""
         with self.noted_failures():
-            while self._step() and not self._is_awaited():
+            while self._step() and not self._closing and not self._is_awaited():
                 pass
 
     def _follow_vectors(self) -> None:
@@ -138,4 +143,4 @@ class Indexes:
         return self.lexical.follow(self.state())
 
     def _is_awaited(self) -> bool:
-        return self._pausing or self._closing or not threading.main_thread().is_alive()
+        return self._pausing or self._ending or not threading.main_thread().is_alive()

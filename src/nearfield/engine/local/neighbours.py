@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ GROWTH = 2.0
 
 WAIT_SECONDS = 60.0
 """How long to wait for another process that is building the index."""
+
+PAUSE_SECONDS = 5.0
+"""After another process was found building, until another look."""
 
 REST_SECONDS = 60.0
 """After a failure, until another try."""
@@ -107,6 +110,7 @@ class NeighbourKeeper:
         self._failure = ""
         self._progress = ""
         self._fine = -1  # the last generation that needed nothing
+        self._file_lock: FileLock | None = None  # while it is held
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -161,16 +165,19 @@ class NeighbourKeeper:
         now = time.monotonic()
         if now < self._rest_until or (not writing and now < self._began + GRACE_SECONDS):
             return False
-        due = self._lacks(
-            self._folder.marker(), state, *((BUSY_SHARE, BUSY_LEAST) if writing else (NEW_SHARE, NEW_LEAST))
-        )
+        try:
+            due = self._lacks(state, *((BUSY_SHARE, BUSY_LEAST) if writing else (NEW_SHARE, NEW_LEAST)))
+        except CorruptCollection:  # which a search by vectors tells; other work needs no index
+            self._rest_until = now + REST_SECONDS
+            return False
         if not due and not writing:
             self._fine = state.generation
         return due
 
-    def _lacks(self, marker: Marker, state: State, share: float, least: int) -> bool:
-        if not marker.folder:
-            return bool(self._recipe(state).factory)
+    def _lacks(self, state: State, share: float, least: int) -> bool:
+        marker = self._folder.marker()
+        if not self._fits(marker, state):
+            return bool(marker.folder or self._recipe(state).factory)
         held = self._held(marker, state)
         return held.new > max(least, share * marker.rows) or held.dead > DEAD_SHARE * marker.rows
 
@@ -192,29 +199,34 @@ class NeighbourKeeper:
         try:
             with self._locked(0.0):
                 self._update(state, stop)
-        except (Locked, Interrupted):
-            pass  # whoever holds it is at the same work; what was given up begins again when it is due
-        except NearfieldError as error:
-            self._rest_until, self._failure = time.monotonic() + REST_SECONDS, str(error)
-            raise
+        except Interrupted:
+            pass  # it begins again when it is due
+        except Locked:  # whoever holds it is at the same work
+            self._rest_until = time.monotonic() + PAUSE_SECONDS
+        except (NearfieldError, MemoryError) as error:
+            self._rest_until, self._failure = time.monotonic() + REST_SECONDS, str(error) or repr(error)
+            raise NearfieldError(f"the index of the vectors can't be built: {self._failure}") from error
 
     def settle(self, state: State) -> None:
-        """Bring the index up to date before its writer closes, if it lacks much.
+        """Bring the index up to date before its writer closes, if it lacks much and no other process is at that.
 
         Raises:
-            Locked: another process is building the index, and did not finish within a minute.
             NearfieldError: it can't be built or written.
         """
-        if self._settings.index != EXACT and self._is_worn(state):
-            with self._locked(WAIT_SECONDS):
+        if self._settings.index != EXACT:
+            with suppress(Locked), self._locked(0.0):
                 self._update(state, lambda: False)
 
     def renew(self, state: State, asked: Vectors | None = None) -> None:
-        """Build and tune the index now, with all documents and no others; raises what `settle` raises.
+        """Build and tune the index now, with all documents and no others.
 
         Args:
             state: Of the documents.
             asked: float32 `(q, d)`, queries of users that the efforts shall suit as well.
+
+        Raises:
+            Locked: another process is building the index, and did not finish within a minute.
+            NearfieldError: it can't be built or written.
         """
         with self._locked(WAIT_SECONDS):
             chosen = self._recipe(state)
@@ -222,6 +234,11 @@ class NeighbourKeeper:
                 self._folder.remove()
                 return
             self._build(state, chosen, lambda: False, asked)
+
+    def abandon(self) -> None:
+        """Let go of the lock in a child process, whose parent was building when it was forked."""
+        if self._file_lock is not None:
+            self._file_lock.release()
 
     def compact(self, state: State) -> None:
         """Build the index anew if it holds vectors of deleted documents; raises what `settle` raises."""
@@ -231,12 +248,6 @@ class NeighbourKeeper:
         else:
             self.settle(state)
 
-    def _is_worn(self, state: State) -> bool:
-        marker = self._folder.marker()
-        if not self._fits(marker, state):
-            return bool(marker.folder or self._recipe(state).factory)
-        return self._lacks(marker, state, NEW_SHARE, NEW_LEAST)
-
     def _fits(self, marker: Marker, state: State) -> bool:
         with self._database.reading() as connection:
             return bool(self._known(marker, state, connection).folder)
@@ -245,7 +256,7 @@ class NeighbourKeeper:
         marker = self._folder.marker()
         if marker.generation > state.generation and self._fits(marker, state):
             return  # a later state has been indexed meanwhile
-        if not self._is_worn(state):
+        if not self._lacks(state, NEW_SHARE, NEW_LEAST):
             return
         chosen = self._recipe(state)
         held = self._held(marker, state)
@@ -323,9 +334,9 @@ class NeighbourKeeper:
     @contextmanager
     def _locked(self, seconds: float) -> Iterator[None]:
         try:
-            with self._working, FileLock(self._lock_file, seconds):
+            with self._working, FileLock(self._lock_file, seconds) as self._file_lock:
                 yield
-        except PermissionError as error:
+        except OSError as error:
             raise NearfieldError(
                 f"the index lacks the newest documents, and can't be written: {error}; let a process that may write "
                 "open the collection once"
@@ -338,7 +349,7 @@ class NeighbourKeeper:
         marker = self._known(self._folder.marker(), state, connection)
         held = self._held(marker, state)
         told = report(self._settings, marker, self._recipe(state), held)
-        told["pending"] = held.new if self._lacks(marker, state, NEW_SHARE, NEW_LEAST) and told["wanted"] else 0
+        told["pending"] = held.new if self._lacks(state, NEW_SHARE, NEW_LEAST) and told["wanted"] else 0
         return told | {"building": self._progress, "failure": self._failure}
 
     def tuning(self, state: State, connection: sqlite3.Connection) -> Tuning | None:

@@ -111,6 +111,7 @@ class LocalEngine:
                 self._writing.release()
             return
         self._writer_lock.release()
+        self._indexes.neighbours.abandon()
         self._database.abandon()
         self._database = Database(self._layout.database)
         self._begin()
@@ -365,12 +366,13 @@ class LocalEngine:
         if self._closed:
             return
         try:
-            self._indexes.end()
+            self._indexes.close()
             # What fails here fails again, and is told, at the next lexical search.
             with suppress(NearfieldError):
                 if self._has_written:
                     self.settle()
         finally:
+            self._indexes.end()
             with self._writing:
                 self._closed = True
                 self._database.close()
