@@ -2,7 +2,7 @@
 
 marker.json       names the folder, what it holds, and the efforts that were measured
 000003/           index.faiss: as FAISS writes it; keys.npy: the key of each position's document; names.npy and
-                  ends.npy: the documents' doc_ids
+                  ends.npy: the documents' doc_ids; asked.npy: vectors of users' queries
 
 A process that is killed leaves at most a folder that no marker names.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.durable import checksum_of, read_json, sync_folder, write_json
+from nearfield.encode.protocol import Vectors
 from nearfield.errors import CorruptCollection
 from nearfield.index.ann import Ann, Effort, load
 from nearfield.index.names import Names, load_names
@@ -137,7 +138,8 @@ class IndexFolder:
             names = load_names(folder, np.unique(keys))
             if not ann.count == len(keys) == marker.rows:
                 raise ValueError(f"it holds {ann.count} vectors, and {marker.rows} were written")
-            return approximate(ann, keys, tuning_of(marker), marker.factory, names)
+            asked = np.load(folder / "asked.npy", allow_pickle=False)
+            return approximate(ann, keys, tuning_of(marker), marker.factory, names, asked)
         except (RuntimeError, ValueError, OSError, MemoryError, IndexError) as error:
             raise _unreadable(folder, error) from error
 
@@ -195,6 +197,7 @@ class IndexFolder:
                 folder.mkdir()
                 _save(found.ann, folder / "index.faiss")
                 np.save(folder / "keys.npy", found.keys)
+                np.save(folder / "asked.npy", found.asked)
                 found.names.save(folder)
                 files = {file.name: _made_durable(file) for file in sorted(folder.iterdir())}
                 sync_folder(folder)
@@ -236,9 +239,12 @@ def _save(ann: Ann, file: Path) -> None:
         raise OSError(f"{file} can't be written: of {ann.count} vectors it holds {written}")
 
 
-def approximate(ann: Ann, keys: NDArray[np.int64], tuning: Tuning, name: str, names: Names) -> Approximate:
+def approximate(
+    ann: Ann, keys: NDArray[np.int64], tuning: Tuning, name: str, names: Names, asked: Vectors | None = None
+) -> Approximate:
     """Return an index with what belongs to it."""
-    return Approximate(ann, keys, tuning, name, names, ann.lists_of())
+    asked = np.empty((0, 0), np.float32) if asked is None else asked
+    return Approximate(ann, keys, tuning, name, names, asked, ann.lists_of())
 
 
 def tuning_of(marker: Marker) -> Tuning:

@@ -62,6 +62,7 @@ class Approximate:
         tuning: Its efforts.
         name: Of its kind.
         names: The doc_ids of its documents.
+        asked: float32 `(q, d)`, queries of users that it was tuned to suit as well; maybe none.
         lists_of: int32 `(positions,)`, the list of each position; None for a kind without lists.
     """
 
@@ -70,6 +71,7 @@ class Approximate:
     tuning: Tuning
     name: str
     names: Names
+    asked: Vectors
     lists_of: NDArray[np.int32] | None
 
 

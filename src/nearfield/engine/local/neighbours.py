@@ -51,6 +51,9 @@ GROWTH = 2.0
 WAIT_SECONDS = 60.0
 """How long to wait for another process that is building the index."""
 
+MOST_ASKED = 1_000
+"""Queries of users that are kept, to suit them again when the index changes."""
+
 PAUSE_SECONDS = 5.0
 """After another process was found building, until another look."""
 
@@ -218,7 +221,7 @@ class NeighbourKeeper:
                 self._update(state, lambda: False)
 
     def renew(self, state: State, asked: Vectors | None = None) -> None:
-        """Build and tune the index now, with all documents and no others.
+        """Build the index now, with all documents and no others, unless it is so already; and tune it.
 
         Args:
             state: Of the documents.
@@ -229,11 +232,14 @@ class NeighbourKeeper:
             NearfieldError: it can't be built or written.
         """
         with self._locked(WAIT_SECONDS):
-            chosen = self._recipe(state)
+            chosen, marker = self._recipe(state), self._folder.marker()
+            held = self._held(marker, state)
             if not chosen.factory:
                 self._folder.remove()
-                return
-            self._build(state, chosen, lambda: False, asked)
+            elif self._fits(marker, state) and marker.factory == chosen.factory and not (held.new or held.dead):
+                self._extend(marker, state, lambda: False, asked)  # by nothing, but tuned again
+            else:
+                self._build(state, chosen, lambda: False, asked)
 
     def abandon(self) -> None:
         """Let go of the lock in a child process, whose parent was building when it was forked."""
@@ -279,7 +285,7 @@ class NeighbourKeeper:
             base = Marker(kind=self._settings.index, factory=chosen.factory, reason=chosen.reason, learned=len(rows))
             self._publish(base, state, ann, keys, rows, stop, asked)
 
-    def _extend(self, marker: Marker, state: State, stop: Callable[[], bool]) -> None:
+    def _extend(self, marker: Marker, state: State, stop: Callable[[], bool], asked: Vectors | None = None) -> None:
         loaded = self._folder.load(marker)
         if loaded is None:
             return
@@ -290,7 +296,7 @@ class NeighbourKeeper:
             rows = np.concatenate((_rows_of(loaded, state), state.rows.of(fresh)))
             ann = self._folder.copy(marker)
             extend(ann, len(rows), lambda some: state.rows.gather(rows[some]), stop)
-            self._publish(marker, state, ann, keys, rows, stop)
+            self._publish(marker, state, ann, keys, rows, stop, asked)
 
     def _publish(
         self,
@@ -304,6 +310,7 @@ class NeighbourKeeper:
     ) -> None:
         live = np.flatnonzero(rows >= 0)
         self._progress = "tuning"
+        asked = self._asked_before(state) if asked is None else asked[:MOST_ASKED]
         tuning = tune(ann, lambda some: state.rows.gather(rows[some]), live, self._settings.recall, asked)
         if stop():
             raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
@@ -319,9 +326,18 @@ class NeighbourKeeper:
             documents=len(names.keys),
         )
         try:
-            self._folder.publish(marker, approximate(ann, keys, tuning, base.factory, names))
+            self._folder.publish(marker, approximate(ann, keys, tuning, base.factory, names, asked))
         except OSError as error:
             raise NearfieldError(f"the index can't be written: {error}; searches scan what it lacks") from error
+
+    def _asked_before(self, state: State) -> Vectors:
+        """Return the queries that users gave for the index before this one; none, if it is of other vectors."""
+        with suppress(CorruptCollection):
+            marker = self._folder.marker()
+            before = self._folder.load(marker) if self._fits(marker, state) else None
+            if before is not None:
+                return before.asked
+        return np.empty((0, state.dimension), np.float32)
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
