@@ -1,0 +1,138 @@
+"""What a search does with candidates that are too few, or of too few documents, to hold the best."""
+
+import numpy as np
+import pytest
+
+from indexing import QUICK_SAMPLE, answer, clustered, rows_of, searcher, truth
+from nearfield.index import nearest, tuning
+from nearfield.index.ann import Effort, build
+from nearfield.index.names import Names
+from nearfield.index.nearest import Approximate
+from nearfield.index.tuning import Point, Tuning, tune
+
+NONE = np.empty(0, np.int64)
+
+
+class Finds:
+    """An index that finds what it is told to find."""
+
+    selects, lists = False, 0
+
+    def __init__(self, count, positions):
+        self.count, self.positions, self.asked = count, positions, []
+
+    def reaches(self):
+        return [0]
+
+    def search(self, queries, effort, allowed=None):
+        self.asked.append(effort.candidates)
+        found = np.full(effort.candidates, -1)
+        found[: len(self.positions)] = self.positions[: effort.candidates]
+        return np.tile(found, (len(queries), 1))
+
+
+def finding(rows, positions, candidates):
+    keys = np.repeat(np.arange(len(rows.counts)), rows.counts)
+    chosen = {k: Point(k, Effort(0, candidates), 1.0, 1.0, 1.0, 1.0, 1.0) for k in tuning.SAMPLE}
+    names = Names(np.arange(len(rows.counts)), np.empty(0, np.uint8), np.zeros(len(rows.counts) + 1, np.int64))
+    ann = Finds(len(keys), np.asarray(positions))
+    asked = np.empty((0, rows.blocks[0].shape[1]), np.float32)
+    efforts = Tuning(0.95, 1, chosen, {}, [])
+    return Approximate(ann, keys, tuning=efforts, name="finds", names=names, asked=asked, lists_of=None), ann
+
+
+def search(found, rows, query, k, live=None, mask=None):
+    ((scored,), plan) = searcher(found, rows, live).search(query[np.newaxis], k, mask, NONE)
+    return answer(scored, k), plan
+
+
+def farthest(vectors, query):
+    return np.argsort(vectors @ query)
+
+
+def test_candidates_are_compared_and_nothing_else_is():
+    vectors, _ = clustered(200)
+    rows = rows_of(vectors)
+    some = farthest(vectors, vectors[0])[:30]
+    found, ann = finding(rows, some, 30)
+    got, plan = search(found, rows, vectors[0], 5)
+    assert [got] == truth(rows, vectors[:1], 5, some.tolist())
+    assert (plan, ann.asked) == ("finds: all codes, 30 candidates rescored", [30])
+
+
+def test_where_too_many_candidates_are_deleted_a_scan_steps_in():
+    vectors, _ = clustered(200)
+    rows = rows_of(vectors)
+    some = farthest(vectors, vectors[0])[:60]
+    live = np.ones(200, bool)
+    live[some[:40]] = False
+    found, ann = finding(rows, some, 30)
+    got, plan = search(found, rows, vectors[0], 5, live)
+    assert [got] == truth(rows, vectors[:1], 5, np.flatnonzero(live))
+    assert plan.endswith("; for 1 of 1 queries these were too few: exact scan of 160 documents")
+    assert ann.asked == [50]  # 30 of which live, were the deleted anywhere, a tenth more, and 8
+
+
+def test_candidates_that_are_few_since_the_index_has_no_more_are_enough():
+    vectors, _ = clustered(200)
+    rows = rows_of(vectors)
+    some = farthest(vectors, vectors[0])[:20]
+    found, _ = finding(rows, some, 30)
+    got, plan = search(found, rows, vectors[0], 5)
+    assert [got] == truth(rows, vectors[:1], 5, some.tolist())
+    assert "scan" not in plan
+    live = np.ones(200, bool)
+    live[some[3:15]] = False
+    got, plan = search(found, rows, vectors[0], 5, live)
+    assert [got] == truth(rows, vectors[:1], 5, np.flatnonzero(live))
+    assert "exact scan of 188 documents" in plan
+
+
+def test_where_one_document_has_most_candidates_a_scan_steps_in():
+    vectors, _ = clustered(260)
+    counts = np.ones(201, np.int64)
+    counts[0] = 60
+    rows = rows_of(vectors, counts)
+    query = vectors[100]
+    far = 60 + farthest(vectors[60:], query)[:20]
+    found, _ = finding(rows, [*range(50), *far], 70)
+    got, plan = search(found, rows, query, 10)
+    assert [got] == truth(rows, query[np.newaxis], 10, range(201))
+    assert "too few: exact scan of 201 documents" in plan
+    found, _ = finding(rows, [*far, *range(50)], 70)  # the best 20 are of 20 documents
+    got, plan = search(found, rows, query, 10)
+    assert [got] == truth(rows, query[np.newaxis], 10, [0, *(far - 59).tolist()])
+    assert "scan" not in plan
+
+
+def test_a_condition_whose_documents_lie_elsewhere_is_scanned(monkeypatch):
+    monkeypatch.setattr(nearest, "SCANNED", 5)
+    vectors, _ = clustered(200)
+    rows = rows_of(vectors)
+    order = farthest(vectors, vectors[0])
+    mask = np.zeros(200, bool)
+    mask[order[100:]] = True
+    found, ann = finding(rows, order, 20)
+    got, plan = search(found, rows, vectors[0], 5, mask=mask)
+    assert ann.asked == [60]  # thrice as many, as a half is allowed
+    assert [got] == truth(rows, vectors[:1], 5, np.flatnonzero(mask))
+    assert "widened for 100 allowed documents" in plan
+    assert "too few: exact scan of 100 documents" in plan
+
+
+@pytest.mark.parametrize("kind", ["HNSW4", "IVF16,PQ4x4fs", "NSG16,Flat"])
+def test_what_was_measured_is_what_a_search_with_that_effort_finds(kind, monkeypatch):
+    monkeypatch.setattr(tuning, "SAMPLE", QUICK_SAMPLE)
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((2000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ann = build(kind, 16, 2000, lambda some: vectors[some])
+    tuned = tune(ann, lambda some: vectors[some], np.arange(2000), 0.9)
+    queries = np.arange(0, 2000, 5)
+    true = [row[1:] for row in np.argsort(-(vectors[queries] @ vectors.T), axis=1)[:, :11]]
+    assert len(tuned.curve) > 1
+    for point in tuned.curve:
+        found = ann.search(vectors[queries], Effort(point.effort.reach, point.effort.candidates + 1))
+        recall = np.mean([np.isin(best, row).mean() for best, row in zip(true, found, strict=True)])
+        assert recall == pytest.approx(point.recall, abs=0.05)
+        assert point.low <= point.recall <= point.high
