@@ -132,14 +132,12 @@ class Ann:
             return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]
         return [0]
 
-    def alike(self, reach: int, counts: Sequence[int]) -> list[list[int]]:
-        """Return those of some numbers of candidates, rising, that suit a reach, in groups.
+    def alike(self, counts: Sequence[int]) -> list[list[int]]:
+        """Return numbers of candidates, rising, in groups: of each, the fewer are the first of the more.
 
-        Of each group, the candidates of all are the first of the candidates of the last. A graph's queue is as long as
-        the candidates are many, however short a reach was asked for: so more of them find others, not only more.
+        An NSG graph's queue is as long as the candidates are many, so that more of them are others, too; an HNSW
+        graph's is as long as its reach says (FAISS 1.15.1).
         """
-        if self._has_queue:
-            return [group for group in [[count for count in counts if count <= reach]] if group]
         return [[count] for count in counts] if self._is_fixed_graph else [list(counts)]
 
     def search(self, queries: Vectors, effort: Effort, allowed: Allowed | None = None) -> Positions:

@@ -197,7 +197,7 @@ class _Trial:
 
     def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Yield each number of candidates, and the share of each query's neighbours among so many."""
-        for group in self.ann.alike(reach, counts):
+        for group in self.ann.alike(counts):
             yield from self._shares_of(reach, group)
 
     def _shares_of(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
