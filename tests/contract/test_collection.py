@@ -612,6 +612,7 @@ def test_another_encoder_is_refused(tmp_path, encoder):
         ({"index": "HSNW32"}, "index must be 'auto', 'exact', .* or a FAISS factory string, got 'HSNW32'"),
         ({"index": "IVF9999999999,Flat"}, "it may have 1 to 1,000,000 lists"),
         ({"index": "IVF16,Flat,RFlat"}, "leave out IDMap and Refine"),
+        ({"index": "NSG16,Flat"}, "FAISS never finishes such a graph"),
         ({"index": 5}, "index must be 'auto'"),
         ({"index": "hnsw", "memory": 5}, "memory limits the index that 'auto' chooses"),
         ({"memory": -1}, "memory must be"),

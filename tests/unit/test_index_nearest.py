@@ -120,7 +120,7 @@ def test_a_condition_whose_documents_lie_elsewhere_is_scanned(monkeypatch):
     assert "too few: exact scan of 100 documents" in plan
 
 
-@pytest.mark.parametrize("kind", ["HNSW4", "IVF16,PQ4x4fs", "NSG16,Flat"])
+@pytest.mark.parametrize("kind", ["HNSW4", "IVF16,PQ4x4fs"])
 def test_what_was_measured_is_what_a_search_with_that_effort_finds(kind, monkeypatch):
     monkeypatch.setattr(tuning, "SAMPLE", QUICK_SAMPLE)
     rng = np.random.default_rng(0)

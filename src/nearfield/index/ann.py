@@ -5,7 +5,7 @@ What FAISS finds are candidates only: whoever asks compares them with the full v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,13 +30,13 @@ LEARNED_PER_LIST = 100
 LEAST_LEARNED = 20_000
 """Vectors that an index learns from, for each list, and at least."""
 
-WIDE_BITS, WIDE_ROUNDS, WIDE_POINTS = 8, 10, 64
-"""Of codes with so many bits, k-means has fewer rounds and examples than FAISS gives it: these take it minutes."""
+ROUNDS = 10
+"""Of k-means for codes: FAISS's 25 take twice as long, and find no more neighbours."""
+
+WIDE_BITS, WIDE_POINTS = 8, 64
+"""Codes with so many bits learn from fewer examples than FAISS takes: these take it minutes."""
 
 SEED = 1234
-
-MOST_EQUAL = 8
-"""Equal vectors that FAISS can make an NSG graph of; with hundreds it never comes to an end."""
 
 Positions = NDArray[np.int64]
 Read = Callable[[Positions], Vectors]
@@ -86,8 +86,7 @@ class Ann:
         if self._transformed:
             self._inner = faiss.downcast_index(index.index)
         self._ivf = faiss.try_extract_index_ivf(index)
-        self._has_queue = isinstance(self._inner, faiss.IndexHNSW)
-        self._is_fixed_graph = isinstance(self._inner, (faiss.IndexNSG, faiss.IndexNNDescent))
+        self.is_graph = isinstance(self._inner, faiss.IndexHNSW)  # finds vectors by way of their neighbours
         self._plain: dict[int, Any] = {}
 
     @property
@@ -99,16 +98,6 @@ class Ann:
     def lists(self) -> int:
         """Number of lists of an inverted file; 0 for others."""
         return int(self._ivf.nlist) if self._ivf is not None else 0
-
-    @property
-    def is_graph(self) -> bool:
-        """Whether vectors are found by way of their neighbours."""
-        return self._has_queue or self._is_fixed_graph
-
-    @property
-    def is_made_at_once(self) -> bool:
-        """Whether nothing can be added once it holds vectors."""
-        return self._is_fixed_graph
 
     @cached_property
     def selects(self) -> bool:
@@ -128,17 +117,9 @@ class Ann:
         if self._ivf is not None:
             steps = sorted({round(2 ** (step / 3)) for step in range(3 * 12)})  # each a quarter more than the last
             return [step for step in steps if step < self.lists] + [self.lists]
-        if self._has_queue:
+        if self.is_graph:
             return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]
         return [0]
-
-    def alike(self, counts: Sequence[int]) -> list[list[int]]:
-        """Return numbers of candidates, rising, in groups: of each, the fewer are the first of the more.
-
-        An NSG graph's queue is as long as the candidates are many, so that more of them are others, too; an HNSW
-        graph's is as long as its reach says (FAISS 1.15.1).
-        """
-        return [[count] for count in counts] if self._is_fixed_graph else [list(counts)]
 
     def search(self, queries: Vectors, effort: Effort, allowed: Allowed | None = None) -> Positions:
         """Return positions of candidates for each query, int64 `(q, candidates)`, the best first; -1 where none is.
@@ -174,7 +155,7 @@ class Ann:
         faiss = import_faiss()
         if self._ivf is not None:
             return self._within(faiss.SearchParametersIVF(nprobe=reach))
-        return self._within(faiss.SearchParametersHNSW(efSearch=reach)) if self._has_queue else None
+        return self._within(faiss.SearchParametersHNSW(efSearch=reach)) if self.is_graph else None
 
     def _selecting(self, reach: int, allowed: Allowed) -> Any:
         faiss = import_faiss()
@@ -252,9 +233,7 @@ def extend(ann: Ann, count: int, read: Read, stop: Callable[[], bool] = lambda: 
     """
 
     def work() -> None:
-        for vectors in _chunks(read, ann.count, count, count if ann.is_made_at_once else CHUNK, stop):
-            if ann.is_made_at_once:
-                _check_differing(vectors)
+        for vectors in _chunks(read, ann.count, count, stop):
             ann.add(vectors)
 
     try:
@@ -263,17 +242,11 @@ def extend(ann: Ann, count: int, read: Read, stop: Callable[[], bool] = lambda: 
         raise NearfieldError(f"FAISS can't add vectors up to {count}: {error}") from error
 
 
-def _check_differing(vectors: Vectors) -> None:
-    most = int(np.unique(vectors, axis=0, return_counts=True)[1].max())
-    if most > MOST_EQUAL:
-        raise NearfieldError(f"FAISS can't make this graph of {most} equal vectors; choose another index, such as HNSW")
-
-
-def _chunks(read: Read, start: int, end: int, size: int, stop: Callable[[], bool]) -> Iterator[Vectors]:
-    for begin in range(start, end, size):
+def _chunks(read: Read, start: int, end: int, stop: Callable[[], bool]) -> Iterator[Vectors]:
+    for begin in range(start, end, CHUNK):
         if stop():
             raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
-        yield read(np.arange(begin, min(begin + size, end)))
+        yield read(np.arange(begin, min(begin + CHUNK, end)))
 
 
 def _sample(index: Any, count: int) -> Positions:
@@ -300,8 +273,10 @@ def _quietly(index: Any) -> Iterator[None]:
         if part is not None and hasattr(part, "cp"):
             part.cp.min_points_per_centroid = 1
     for pq in (getattr(inner, "pq", None), getattr(storage, "pq", None)):
-        if pq is not None and pq.nbits >= WIDE_BITS:
-            pq.cp.niter, pq.cp.max_points_per_centroid = WIDE_ROUNDS, WIDE_POINTS
+        if pq is not None:
+            pq.cp.niter = ROUNDS
+            if pq.nbits >= WIDE_BITS:
+                pq.cp.max_points_per_centroid = WIDE_POINTS
     yield
     for rotation, _ in rotations:
         rotation.pq = None

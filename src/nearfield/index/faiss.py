@@ -10,38 +10,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _modules: list[Any] = []
+_manner = threading.local()
 
 
 def import_faiss() -> Any:
     """Return the module `faiss`, whose import takes a sixth of a second."""
     if not _modules:
         with _lock:  # two threads that import it at once may see half of it
-            _modules.append(_imported())
+            import faiss
+
+            _modules.append(faiss)
     return _modules[0]
-
-
-def _imported() -> Any:
-    """Return the module; its OpenMP's threads sleep while they wait, unless the user or another library chose.
-
-    By default they spin, and beside other work, in which they then wait for each other's processors, an index took four
-    times as long to build.
-    """
-    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    if not chosen:
-        os.environ["OMP_WAIT_POLICY"] = "passive"  # read once, when the library is loaded
-    try:
-        import faiss
-    finally:
-        if not chosen:
-            del os.environ["OMP_WAIT_POLICY"]
-    return faiss
 
 
 def processors() -> int:
@@ -63,15 +50,31 @@ def in_this_thread(work: Callable[[], Result]) -> Result:
         faiss.omp_set_num_threads(before)
 
 
+@contextmanager
+def beside_other_work() -> Iterator[None]:
+    """Give a context in which this thread's work leaves half of the processors to others.
+
+    OpenMP's threads spin while they wait for each other. Beside other work, which takes their processors, all of them
+    would wait for the slowest, and an index took four times as long to build.
+    """
+    _manner.beside = True
+    try:
+        yield
+    finally:
+        _manner.beside = False
+
+
 def on_all_processors(work: Callable[[], Result]) -> Result:
     """Return what some work returns, in which FAISS uses all processors, or as many as OMP_NUM_THREADS says."""
+    beside = getattr(_manner, "beside", False)
+    count = max(1, processors() // 2) if beside else processors()
     results: list[Result] = []
     errors: list[BaseException] = []
 
     def widely() -> None:
         try:
             faiss = import_faiss()
-            faiss.omp_set_num_threads(min(processors(), faiss.omp_get_max_threads()))
+            faiss.omp_set_num_threads(min(count, faiss.omp_get_max_threads()))
             results.append(work())
         except BaseException as error:
             errors.append(error)

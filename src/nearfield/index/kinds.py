@@ -59,6 +59,7 @@ OVERHEAD = 32
 _TRIAL_DIMENSIONS = (64, 384, 768, 1024, 300, 1)
 _NUMBERS = re.compile(r"\d+")
 _LISTS = re.compile(r"IVF(\d+)")
+_ENDLESS = re.compile(r"NSG|NND")
 _REFINED = re.compile(r"Refine|RFlat|IDMap")
 
 
@@ -84,6 +85,8 @@ def check_kind(kind: str) -> None:
         raise InvalidInput(expected)
     if _REFINED.search(kind):
         raise InvalidInput(f"{expected}: nearfield numbers and rescores vectors itself; leave out IDMap and Refine")
+    if _ENDLESS.search(kind):
+        raise InvalidInput(f"{expected}: of some vectors FAISS never finishes such a graph; 'hnsw' is one, too")
     lists = _LISTS.search(kind)
     if lists and not 0 < int(lists[1]) <= MOST_LISTS:
         raise InvalidInput(f"{expected}: it may have 1 to {MOST_LISTS:,} lists")

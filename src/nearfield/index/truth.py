@@ -14,6 +14,9 @@ from nearfield.index.ann import CHUNK, Positions, Read
 SIZE = 1 << 40
 """More than any position."""
 
+FIRST_LOOK = 512
+"""Positions from which the first ones are chosen."""
+
 EQUAL = 1e-6
 """Difference of float32 cosines that is rounding."""
 
@@ -37,6 +40,11 @@ class Truth:
     codes: Positions
     least: Vectors
     tied: NDArray[np.bool_]
+
+    def first(self, count: int) -> Truth:
+        """Return the truth of the first queries."""
+        codes = self.codes[: np.searchsorted(self.codes, count * SIZE)]
+        return Truth(self.k, self.queries[:count], self.own[:count], codes, self.least[:count], self.tied[:count])
 
     def found(self, candidates: Positions, read: Read) -> NDArray[np.bool_]:
         """Return which candidates are neighbours, or as near as the last of these; bool `(q, c)`."""
@@ -83,10 +91,17 @@ class _Best:
         self._k = k
         self._scores = np.full((rows, k), -np.inf, np.float32)
         self._positions = np.full((rows, k), -1, np.int64)
+        self._is_empty = True
 
     def see(self, scores: Vectors, positions: Positions) -> None:
         """Take in more positions, and their scores `(queries, n)`."""
         scores = scores[: len(self._scores)]
+        begin = max(FIRST_LOOK, 2 * self._k)
+        if self._is_empty and len(positions) > 2 * begin:
+            # To choose from few, and then to see which of the rest are better, takes a fraction of choosing from all.
+            self.see(scores[:, :begin], positions[:begin])
+            scores, positions = scores[:, begin:], positions[begin:]
+        self._is_empty = False
         if len(positions) > self._k and not np.isfinite(self._scores[:, -1]).all():
             chosen = np.argpartition(-scores, self._k - 1, axis=1)[:, : self._k]
             rows, columns = np.repeat(np.arange(len(scores)), self._k), chosen.ravel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 
 import numpy as np
@@ -32,6 +32,10 @@ FACTORS: dict[int, tuple[tuple[float, ...], ...]] = {
 SHOWN_RECALL = 0.99
 """Up to which the curve for 10 hits goes, even if less was asked for."""
 
+ROUGHLY = 100
+FAR = 0.1
+"""Queries that an effort is measured with first, and by how much it then falls short if it needs no more."""
+
 MORE_REACHES = 2
 """Reaches that are measured beyond the first that keeps the target: with fewer candidates one may be cheaper."""
 
@@ -43,7 +47,7 @@ RESERVE = 0.1
 
 RESERVE_OF_GRAPHS = 0.75
 """The same for a graph: an own vector is one of its nodes, linked to its neighbours, and misses a third as many of them
-as another query does (HNSW16, HNSW32 and NSG16 on 6,000 clustered vectors)."""
+as another query does (HNSW16 and HNSW32 on 6,000 clustered vectors)."""
 
 SHOWN = 1.96
 """Standard errors of the 95 % interval that is shown."""
@@ -196,11 +200,15 @@ class _Trial:
         return points
 
     def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield each number of candidates, and the share of each query's neighbours among so many."""
-        for group in self.ann.alike(counts):
-            yield from self._shares_of(reach, group)
+        """Yield each number of candidates, and the share of each query's neighbours among so many.
 
-    def _shares_of(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        For an effort that is far from enough, a few of the queries tell that.
+        """
+        if len(self.truth.queries) > ROUGHLY:
+            rough = list(replace(self, truth=self.truth.first(ROUGHLY))._shares(reach, counts))
+            if max(share.mean() for _, share in rough) < self.aim - FAR:
+                yield from rough
+                return
         k, queries = self.truth.k, self.truth.queries
         # One more than the candidates, since a query may find itself.
         found = self._live(self.ann.search(queries, self._asked(Effort(reach, counts[-1] + 1))))

@@ -29,6 +29,7 @@ from nearfield.engine.local.state import State
 from nearfield.engine.protocol import Settings
 from nearfield.errors import CorruptCollection, Locked, NearfieldError
 from nearfield.index.ann import Interrupted, Positions, build, extend
+from nearfield.index.faiss import beside_other_work
 from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tuning_of
 from nearfield.index.kinds import EXACT, Recipe, recipe
 from nearfield.index.nearest import Approximate, Documents, Nearest
@@ -180,7 +181,9 @@ class NeighbourKeeper:
     def _lacks(self, state: State, share: float, least: int) -> bool:
         marker = self._folder.marker()
         if not self._fits(marker, state):
-            return bool(marker.folder or self._recipe(state).factory)
+            # A first index can wait, too, while a process writes.
+            waits = least == BUSY_LEAST and state.live_rows <= least
+            return not waits and bool(marker.folder or self._recipe(state).factory)
         held = self._held(marker, state)
         return held.new > max(least, share * marker.rows) or held.dead > DEAD_SHARE * marker.rows
 
@@ -200,7 +203,7 @@ class NeighbourKeeper:
             NearfieldError: it can't be built or written.
         """
         try:
-            with self._locked(0.0):
+            with self._locked(0.0), beside_other_work():
                 self._update(state, stop)
         except Interrupted:
             pass  # it begins again when it is due
