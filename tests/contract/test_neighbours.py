@@ -304,9 +304,6 @@ def test_an_index_that_was_extended_beside_deleted_vectors_is_tuned_by_the_livin
     model.put(names(0, 800), vectors[:800])
     model.build()
     model.remove(names(0, 150))
-    read = []
-    gather = neighbours._rows_of
-    monkeypatch.setattr(neighbours, "_rows_of", lambda *given: read.append(gather(*given)) or read[-1])
     real = neighbours.tune
 
     def checked(ann, give, live, target, asked=None):
@@ -613,6 +610,24 @@ def test_damage_is_told_named_and_mended(model, name, how, exactly):
     model.build()
     model.check()
     assert model.engine.stats().index["kind"] == "IVF4,Flat"
+
+
+def test_only_searches_by_vectors_need_an_index_that_is_whole(model, exactly):
+    model.put(names(0, 150))
+    model.build()
+    model.engine.close()
+    damaged(model, "marker.json", "truncated")
+    model.engine = LocalEngine(model.root)
+    with model.engine.view() as view:
+        assert len(view) == 150
+        (words,) = view.lexical(["document"], 3)
+        assert len(view.doc_ids(words.keys)) == len(words)
+        assert view.doc_ids(view.keys()[:2]) == list(model.vectors)[:2]
+    told = model.engine.stats().index
+    assert told["kind"] == "exact"
+    assert "nearfield repair" in told["failure"]
+    with model.engine.view() as view, pytest.raises(CorruptCollection, match=r"marker\.json can't be read"):
+        view.semantic(model.queries(1), 3)
 
 
 def test_a_damaged_file_is_not_extended_to_one_that_looks_whole(model, exactly):

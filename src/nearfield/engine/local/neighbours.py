@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.database import Database, session_of
 from nearfield.engine.local.index_report import Held, report
+from nearfield.engine.local.joined import Joined
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.naming import read_names
@@ -32,7 +33,8 @@ from nearfield.index.ann import Interrupted, Positions, build, extend
 from nearfield.index.faiss import beside_other_work
 from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tuning_of
 from nearfield.index.kinds import EXACT, Recipe, recipe
-from nearfield.index.nearest import Approximate, Documents, Nearest
+from nearfield.index.names import Names
+from nearfield.index.nearest import Documents, Nearest
 from nearfield.index.tuning import Tuning, tune
 
 NEW_SHARE = 0.05
@@ -68,29 +70,6 @@ GRACE_SECONDS = 3.0
 """After opening, during which no search begins to build: a command that searches once ends before that."""
 
 
-@dataclass(slots=True)
-class _Joined:
-    """The index as it searches a state.
-
-    Args:
-        marker: Of the index.
-        lineage: Of the state.
-        generation: Of the state.
-        nearest: Searches it; None: there is no index for it.
-        until: When to look again whether another process has replaced the index; this one stays right until then.
-    """
-
-    marker: Marker
-    lineage: object
-    generation: int
-    nearest: Nearest | None
-    until: float = 0.0
-
-    def fits(self, state: State) -> bool:
-        """Return whether it is of a state."""
-        return self.generation == state.generation and self.lineage is state.lineage
-
-
 class NeighbourKeeper:
     """Searches a collection's vectors by an index, and keeps that.
 
@@ -107,7 +86,7 @@ class NeighbourKeeper:
         self._lock_file = layout.index_lock
         self._working = threading.Lock()
         self._joining = threading.Lock()
-        self._joined: _Joined | None = None
+        self._joined: Joined | None = None
         self._placed: tuple[Marker, object, NDArray[np.int64]] | None = None
         self._began = time.monotonic()
         self._rest_until = 0.0
@@ -132,10 +111,18 @@ class NeighbourKeeper:
             joined = self._joined
             if joined is None or joined.marker is not marker or not joined.fits(state):
                 found = self._join(marker, state, connection)
-                joined = _Joined(marker, state.lineage, state.generation, found)
+                joined = Joined(marker, state.lineage, state.generation, found)
                 self._joined = joined
             joined.until = time.monotonic() + LOOK_SECONDS
         return joined.nearest
+
+    def names(self, state: State, connection: sqlite3.Connection) -> Names | None:
+        """Return the doc_ids of the documents in the index; None if there is none, or it is damaged."""
+        try:
+            nearest = self.nearest(state, connection)
+        except CorruptCollection:  # other searches than by vectors need no index
+            return None
+        return None if nearest is None else nearest.approximate.names
 
     def _join(self, marker: Marker, state: State, connection: sqlite3.Connection) -> Nearest | None:
         known = self._known(marker, state, connection)
@@ -296,7 +283,7 @@ class NeighbourKeeper:
             first = int(np.searchsorted(state.keys, marker.next_key))
             fresh = first + np.flatnonzero(state.live[first:])
             keys = np.concatenate((loaded.keys, np.repeat(state.keys[fresh], state.counts[fresh])))
-            rows = np.concatenate((_rows_of(loaded, state), state.rows.of(fresh)))
+            rows = np.concatenate((state.addresses(loaded.keys), state.rows.of(fresh)))
             ann = self._folder.copy(marker)
             extend(ann, len(rows), lambda some: state.rows.gather(rows[some]), stop)
             self._publish(marker, state, ann, keys, rows, stop, asked)
@@ -365,11 +352,16 @@ class NeighbourKeeper:
 
     def report(self, state: State, connection: sqlite3.Connection) -> dict[str, Any]:
         """Return what `Stats.index` holds."""
-        marker = self._known(self._folder.marker(), state, connection)
+        failure, lacks = self._failure, False
+        try:
+            marker = self._known(self._folder.marker(), state, connection)
+            lacks = self._lacks(state, NEW_SHARE, NEW_LEAST)
+        except CorruptCollection as error:  # which a search by vectors raises
+            marker, failure = NONE, str(error)
         held = self._held(marker, state)
         told = report(self._settings, marker, self._recipe(state), held)
-        told["pending"] = held.new if self._lacks(state, NEW_SHARE, NEW_LEAST) and told["wanted"] else 0
-        return told | {"building": self._progress, "failure": self._failure}
+        told["pending"] = held.new if lacks and told["wanted"] else 0
+        return told | {"building": self._progress, "failure": failure}
 
     def tuning(self, state: State, connection: sqlite3.Connection) -> Tuning | None:
         """Return what the index was measured to do; None if there is none."""
@@ -388,12 +380,3 @@ class NeighbourKeeper:
             found = [(folder / name, what) for name, what in self._folder.damage(marker)] if known.folder else []
             if self._folder.marker() == marker:
                 return found
-
-
-def _rows_of(loaded: Approximate, state: State) -> Positions:
-    """Return the address of each position's vector, int64; -1 for those of documents that are gone."""
-    slots = state.slots(loaded.keys)
-    places = np.arange(len(slots))
-    begins = np.maximum.accumulate(np.where(np.diff(loaded.keys, prepend=-1) != 0, places, 0))
-    live = (slots >= 0) & state.live[slots]
-    return np.where(live, state.firsts[slots] + places - begins, -1)

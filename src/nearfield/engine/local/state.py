@@ -78,6 +78,19 @@ class State:
         known = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), bool)
         return np.where(known, places, -1)
 
+    def addresses(self, keys: Integers) -> Integers:
+        """Return the addresses of documents' rows; -1 for those of a document that is gone.
+
+        Args:
+            keys: int64 `(n,)`, rising; each as often as the document has rows, or had.
+        """
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        slots, places = self.slots(keys), np.arange(len(keys))
+        begins = np.maximum.accumulate(np.where(np.diff(keys, prepend=-1) != 0, places, 0))
+        live = (slots >= 0) & self.live[slots]
+        return np.where(live, self.firsts[slots] + places - begins, -1)
+
     def compressed(self) -> State:
         """Return the same state without the slots of deleted documents."""
         keys, firsts, counts = self.keys[self.live], self.firsts[self.live], self.counts[self.live]

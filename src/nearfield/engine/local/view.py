@@ -106,8 +106,9 @@ class LocalView:
 
     def doc_ids(self, keys: Keys) -> list[str]:
         """Return the doc_id of each key."""
-        nearest = self._nearest()
-        known = nearest.approximate.names.find(keys) if nearest is not None else None
+        keeper = self._neighbour_keeper
+        names = None if keeper is None else keeper.names(self._state, self._connection)
+        known = None if names is None else names.find(keys)
         return doc_ids_of(self._connection, keys.tolist()) if known is None else known
 
     def read(self, keys: Keys) -> list[Stored]:
