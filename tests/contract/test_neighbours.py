@@ -288,7 +288,7 @@ def test_work_that_is_given_up_changes_nothing_and_begins_again(model, exactly, 
     assert model.engine.stats().index["kind"] == "exact"
     assert list((model.root / "index").iterdir() if (model.root / "index").exists() else []) == []
     model.check()
-    answers = iter([False, True])  # after the vectors are in, before it is published
+    answers = iter([False, True])  # when it has learned, before the vectors are in
     model.follow(lambda: next(answers))
     assert model.keeper._folder.marker() == folder.NONE
     model.follow()

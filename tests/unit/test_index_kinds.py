@@ -154,11 +154,15 @@ def test_lists_are_those_that_faiss_assigned(data):
 def test_building_and_extending_can_be_interrupted_and_failures_are_told(data):
     vectors, _, _, _ = data
     read = lambda some: vectors[some]  # noqa: E731
+
+    def interrupted(some):
+        raise Interrupted("now")
+
     with pytest.raises(Interrupted):
-        build("IVF16,Flat", 16, COUNT, read, lambda: True)
+        build("IVF16,Flat", 16, COUNT, interrupted)
     part = build("IVF16,Flat", 16, 2500, read)
     with pytest.raises(Interrupted):
-        extend(part, COUNT, read, lambda: True)
+        extend(part, COUNT, interrupted)
     assert part.count == 2500
     extend(part, COUNT, read)
     assert part.count == COUNT

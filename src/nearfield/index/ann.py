@@ -194,25 +194,23 @@ class Ann:
         import_faiss().write_index(self._index, str(file))
 
 
-def build(factory: str, dimension: int, count: int, read: Read, stop: Callable[[], bool] = lambda: False) -> Ann:
+def build(factory: str, dimension: int, count: int, read: Read) -> Ann:
     """Return an index of vectors at the positions from 0 to `count`.
 
     Args:
         factory: As `nearfield.index.kinds.recipe` gives it.
         dimension: Of the vectors.
         count: How many, at least one.
-        read: Gives them.
-        stop: Asked now and then whether to give up.
+        read: Gives them; may raise `Interrupted`.
 
     Raises:
-        Interrupted: `stop` said so.
         NearfieldError: FAISS can't build it.
     """
     try:
         ann = on_all_processors(lambda: _learned(factory, dimension, count, read))
     except (RuntimeError, MemoryError) as error:
         raise NearfieldError(f"FAISS can't build {factory} of {count} vectors: {error}") from error
-    extend(ann, count, read, stop)
+    extend(ann, count, read)
     return ann
 
 
@@ -224,29 +222,21 @@ def _learned(factory: str, dimension: int, count: int, read: Read) -> Ann:
     return Ann(index)
 
 
-def extend(ann: Ann, count: int, read: Read, stop: Callable[[], bool] = lambda: False) -> None:
+def extend(ann: Ann, count: int, read: Read) -> None:
     """Append the vectors at the positions from the index's own count to `count`.
 
     Raises:
-        Interrupted: `stop` said so.
         NearfieldError: FAISS can't add to this kind.
     """
 
     def work() -> None:
-        for vectors in _chunks(read, ann.count, count, stop):
-            ann.add(vectors)
+        for begin in range(ann.count, count, CHUNK):
+            ann.add(read(np.arange(begin, min(begin + CHUNK, count))))
 
     try:
         on_all_processors(work)
     except (RuntimeError, MemoryError) as error:
         raise NearfieldError(f"FAISS can't add vectors up to {count}: {error}") from error
-
-
-def _chunks(read: Read, start: int, end: int, stop: Callable[[], bool]) -> Iterator[Vectors]:
-    for begin in range(start, end, CHUNK):
-        if stop():
-            raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
-        yield read(np.arange(begin, min(begin + CHUNK, end)))
 
 
 def _sample(index: Any, count: int) -> Positions:

@@ -6,6 +6,7 @@ touches. So rows that came after the mapping are read into memory until there ar
 
 from __future__ import annotations
 
+import mmap
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,13 @@ class Blocks:
     def segments(self) -> list[Segment]:
         """The segments, by their addresses."""
         return [part.segment for part in self.parts]
+
+    def let_go(self) -> None:
+        """Give back the memory of mapped files; what is needed again is mapped again."""
+        for part in self.parts:
+            mapping = getattr(part.mapped.base, "_mmap", None)
+            if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapping.madvise(mmap.MADV_DONTNEED)
 
     def advanced(self, folder: Folder, segments: Sequence[Segment], dimension: int) -> Blocks:
         """Return the blocks of some segments, made from those known.

@@ -26,6 +26,7 @@ from nearfield.engine.local.joined import Joined
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.naming import read_names
+from nearfield.engine.local.reading import RowReader
 from nearfield.engine.local.state import State
 from nearfield.engine.protocol import Settings
 from nearfield.errors import CorruptCollection, Locked, NearfieldError
@@ -271,9 +272,10 @@ class NeighbourKeeper:
         slots = np.flatnonzero(state.live)
         rows, keys = state.rows.of(slots), np.repeat(state.keys[slots], state.counts[slots])
         with self._telling("building"):
-            ann = build(chosen.factory, state.dimension, len(rows), lambda some: state.rows.gather(rows[some]), stop)
+            read = RowReader(state, rows, stop)
+            ann = build(chosen.factory, state.dimension, len(rows), read)
             base = Marker(kind=self._settings.index, factory=chosen.factory, reason=chosen.reason, learned=len(rows))
-            self._publish(base, state, ann, keys, rows, stop, asked)
+            self._publish(base, state, ann, keys, np.arange(len(rows)), read, asked)
 
     def _extend(self, marker: Marker, state: State, stop: Callable[[], bool], asked: Vectors | None = None) -> None:
         loaded = self._folder.load(marker)
@@ -284,9 +286,9 @@ class NeighbourKeeper:
             fresh = first + np.flatnonzero(state.live[first:])
             keys = np.concatenate((loaded.keys, np.repeat(state.keys[fresh], state.counts[fresh])))
             rows = np.concatenate((state.addresses(loaded.keys), state.rows.of(fresh)))
-            ann = self._folder.copy(marker)
-            extend(ann, len(rows), lambda some: state.rows.gather(rows[some]), stop)
-            self._publish(marker, state, ann, keys, rows, stop, asked)
+            ann, read = self._folder.copy(marker), RowReader(state, rows, stop)
+            extend(ann, len(rows), read)
+            self._publish(marker, state, ann, keys, np.flatnonzero(rows >= 0), read, asked)
 
     def _publish(
         self,
@@ -294,16 +296,13 @@ class NeighbourKeeper:
         state: State,
         ann: Any,
         keys: NDArray[np.int64],
-        rows: Positions,
-        stop: Callable[[], bool],
+        live: Positions,
+        read: RowReader,
         asked: Vectors | None = None,
     ) -> None:
-        live = np.flatnonzero(rows >= 0)
         self._progress = "tuning"
         asked = self._asked_before(state) if asked is None else asked[:MOST_ASKED]
-        tuning = tune(ann, lambda some: state.rows.gather(rows[some]), live, self._settings.recall, asked)
-        if stop():
-            raise Interrupted("the building of an index was interrupted; it begins again when it is next needed")
+        tuning = tune(ann, read, live, self._settings.recall, asked)
         with self._database.reading() as connection:
             session = session_of(connection, state.generation)
             names = read_names(np.unique(keys), connection)
