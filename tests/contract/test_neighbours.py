@@ -202,6 +202,7 @@ def test_histories_answer_as_a_scan_does(tmp_path, index, seed, exactly):
 def test_it_is_built_and_extended_beside_writes_and_searches_by_itself(model, exactly, monkeypatch):
     monkeypatch.setattr(neighbours.NeighbourKeeper, "is_due", IS_DUE)
     monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(neighbours, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(neighbours, "BUSY_LEAST", 10)
     model.put(names(0, 150))
     model.engine._indexes._vectors.wait()

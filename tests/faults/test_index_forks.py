@@ -145,6 +145,7 @@ def test_a_child_builds_what_its_parent_then_searches(tmp_path, monkeypatch):
         monkeypatch.setattr(neighbours, "GRACE_SECONDS", 1e9)  # for the parent
         assert_exact(col)
         monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(neighbours, "QUIET_SECONDS", 0.0)
         assert fork(work) == 0
         assert col.stats().index["kind"] == "Flat"
         assert_exact(col)

@@ -136,8 +136,13 @@ class Ann:
         return in_this_thread(lambda: self._found(queries, effort.candidates, parameters))
 
     def _found(self, queries: Vectors, candidates: int, parameters: Any) -> Positions:
+        faiss, asked = import_faiss(), np.ascontiguousarray(queries, np.float32)
+        found = np.empty((len(asked), candidates), np.int64)
+        scores = np.empty((len(asked), candidates), np.float32)
+        pointers = faiss.swig_ptr(scores), faiss.swig_ptr(found)
         try:
-            found: Positions = self._index.search(queries, candidates, params=parameters)[1]
+            # Without the checks of FAISS's own wrapper, which take as long as a tenth of the search.
+            self._index.search_c(len(asked), faiss.swig_ptr(asked), candidates, *pointers, parameters)
         except RuntimeError as error:
             raise NearfieldError(f"FAISS can't search a {type(self._inner).__name__} so: {error}") from error
         return found

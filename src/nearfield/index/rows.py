@@ -55,7 +55,7 @@ class Rows:
             only: Vectors = self.blocks[0][rows - self.starts[0]]
             return only
         windows, origins = self._windows
-        blocks = np.searchsorted(self.starts, rows, side="right") - 1
+        blocks = self.starts.searchsorted(rows, side="right") - 1
         gathered: Vectors = windows[rows * self.blocks[0].shape[1] + origins[blocks]]
         return gathered
 

@@ -18,6 +18,7 @@ LIMITS = {
         "REST_SECONDS": 0.0,
         "LOOK_SECONDS": 0.0,
         "GRACE_SECONDS": 0.0,
+        "QUIET_SECONDS": 0.0,
     },
     "nearfield.index.kinds": {"LEAST_ROWS": 30},
 }

@@ -67,6 +67,9 @@ REST_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 """After which a search looks whether there is another index: a look takes as long as a twentieth of a search."""
 
+QUIET_SECONDS = 2.0
+"""After a write, during which no search begins to build."""
+
 GRACE_SECONDS = 3.0
 """After opening, during which no search begins to build: a command that searches once ends before that."""
 
@@ -93,6 +96,7 @@ class NeighbourKeeper:
         self._rest_until = 0.0
         self._failure = ""
         self._progress = ""
+        self._quiet_from = 0.0
         self._fine = -1  # the last generation that needed nothing
         self._file_lock: FileLock | None = None  # while it is held
 
@@ -155,6 +159,10 @@ class NeighbourKeeper:
         if not writing and self._fine == state.generation:
             return False
         now = time.monotonic()
+        if writing:
+            self._quiet_from = now + QUIET_SECONDS
+        elif now < self._quiet_from:
+            return False  # to write, a process looks into its collection, too
         if now < self._rest_until or (not writing and now < self._began + GRACE_SECONDS):
             return False
         try:
@@ -228,7 +236,7 @@ class NeighbourKeeper:
             if not chosen.factory:
                 self._folder.remove()
             elif self._fits(marker, state) and marker.factory == chosen.factory and not (held.new or held.dead):
-                self._extend(marker, state, lambda: False, asked)  # by nothing, but tuned again
+                self._extend(marker, chosen, state, lambda: False, asked)  # by nothing, but tuned again
             else:
                 self._build(state, chosen, lambda: False, asked)
 
@@ -266,7 +274,7 @@ class NeighbourKeeper:
         ):
             self._build(state, chosen, stop)
         else:
-            self._extend(marker, state, stop)
+            self._extend(marker, chosen, state, stop)
 
     def _build(self, state: State, chosen: Recipe, stop: Callable[[], bool], asked: Vectors | None = None) -> None:
         slots = np.flatnonzero(state.live)
@@ -277,7 +285,9 @@ class NeighbourKeeper:
             base = Marker(kind=self._settings.index, factory=chosen.factory, reason=chosen.reason, learned=len(rows))
             self._publish(base, state, ann, keys, np.arange(len(rows)), read, asked)
 
-    def _extend(self, marker: Marker, state: State, stop: Callable[[], bool], asked: Vectors | None = None) -> None:
+    def _extend(
+        self, marker: Marker, chosen: Recipe, state: State, stop: Callable[[], bool], asked: Vectors | None = None
+    ) -> None:
         loaded = self._folder.load(marker)
         if loaded is None:
             return
@@ -288,7 +298,8 @@ class NeighbourKeeper:
             rows = np.concatenate((state.addresses(loaded.keys), state.rows.of(fresh)))
             ann, read = self._folder.copy(marker), RowReader(state, rows, stop)
             extend(ann, len(rows), read)
-            self._publish(marker, state, ann, keys, np.flatnonzero(rows >= 0), read, asked)
+            base = replace(marker, reason=chosen.reason)
+            self._publish(base, state, ann, keys, np.flatnonzero(rows >= 0), read, asked)
 
     def _publish(
         self,
