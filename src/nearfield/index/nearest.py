@@ -45,6 +45,10 @@ MOST_DEAD = 0.8
 LESS_LIVE = 2
 """Times as many of the candidates as of all documents may be deleted where the index had no more to give."""
 
+WIDER = 4
+MOST_CANDIDATES = 16_384
+"""Times as many candidates with each further look at all lists, and up to how many; beyond, a scan is as quick."""
+
 MOST_WIDENED = 8
 """Times the candidates, up to which a kind that can't select is asked for more."""
 
@@ -185,10 +189,10 @@ class Nearest:
             if not allowed.lists_count:  # all of them are new
                 return self._scan(queries, k, selection.mask, excluded)
             effort = self._within(Effort(approximate.ann.lists, candidates))
-            found = self._by_index(queries, k, effort, allowed, excluded, 0, selection.mask)
+            found = self._by_all_lists(queries, k, effort, allowed, excluded, selection)
             plan = (
                 f"{approximate.name}: all {allowed.lists_count} of {approximate.ann.lists} lists that hold one of the "
-                f"{selection.count} allowed documents, {effort.candidates} candidates rescored{self._and_new()}"
+                f"{selection.count} allowed documents, {effort.candidates} or more candidates rescored{self._and_new()}"
             )
         else:
             widened = self._widened(wanted, selection)
@@ -201,6 +205,24 @@ class Nearest:
                 f"{self._and_new()}"
             )
         return self._repaired(found, queries, k, selection.mask, excluded, plan)
+
+    def _by_all_lists(
+        self, queries: Vectors, k: int, effort: Effort, allowed: Allowed, excluded: Slots, selection: _Selection
+    ) -> list[Scored | None]:
+        """Return the best documents of each query, with ever more candidates for those that need them.
+
+        How many are needed was measured with each query's own neighbours. What is far from a query is often as far as
+        much else, and codes can't tell it apart.
+        """
+        late = int((1 - self.approximate.tuning.target) * k / 2)
+        found = self._by_index(queries, k, effort, allowed, excluded, 0, selection.mask, late)
+        while None in found and WIDER * effort.candidates <= min(MOST_CANDIDATES, selection.count):
+            effort = Effort(effort.reach, WIDER * effort.candidates)
+            left = [row for row, answer in enumerate(found) if answer is None]
+            again = self._by_index(queries[left], k, effort, allowed, excluded, 0, selection.mask, late)
+            for row, answer in zip(left, again, strict=True):
+                found[row] = answer
+        return found
 
     def _widened(self, wanted: int, selection: _Selection) -> tuple[Effort, int] | None:
         """Return the effort of which enough candidates are likely allowed, and how many are enough."""
@@ -250,8 +272,13 @@ class Nearest:
         excluded: Slots,
         needed: int,
         mask: NDArray[np.bool_] | None = None,
+        late: int | None = None,
     ) -> list[Scored | None]:
-        """Return the best documents of each query; None where fewer than `needed` candidates are allowed, or than k."""
+        """Return the best documents of each query; None where the candidates were too few.
+
+        That is where fewer than `needed` are allowed, or than k, or where more than `late` of the best k are among the
+        later half of the candidates: then there are likely more beyond them.
+        """
         mask = self.documents.live if mask is None else mask
         fresh = self._new_documents(queries, k, mask, excluded)
         answers: list[Scored | None] = []
@@ -263,8 +290,18 @@ class Nearest:
                 answers.append(None)
                 continue
             best = rescore(self.documents.rows, query, candidates, k)
+            if late is not None and self._is_late(positions, best, k, late):
+                answers.append(None)
+                continue
             answers.append(_together(best, new) if len(new[0]) else best)
         return answers
+
+    def _is_late(self, positions: Positions, best: Scored, k: int, late: int) -> bool:
+        if positions[-1] < 0:  # there are no more
+            return False
+        first = self.slots[positions[: len(positions) // 2]]
+        nearest = best[0][np.argsort(-best[1], kind="stable")[:k]]
+        return int(np.count_nonzero(~np.isin(nearest, first))) > late
 
     def _candidates(
         self, positions: Positions, mask: NDArray[np.bool_], excluded: Slots, k: int, needed: int
