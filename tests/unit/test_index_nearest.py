@@ -136,3 +136,34 @@ def test_what_was_measured_is_what_a_search_with_that_effort_finds(kind, monkeyp
         recall = np.mean([np.isin(best, row).mean() for best, row in zip(true, found, strict=True)])
         assert recall == pytest.approx(point.recall, abs=0.05)
         assert point.low <= point.recall <= point.high
+
+
+class Lists(Finds):
+    """The same with lists, and a filter that allows everything."""
+
+    selects, lists = True, 1
+
+    def lists_of(self):
+        return np.zeros(self.count, np.int32)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.1, 0.4])
+def test_under_a_filter_more_candidates_are_compared_the_more_codes_err(monkeypatch, error):
+    monkeypatch.setattr(nearest, "SCANNED", 50)
+    monkeypatch.setattr(nearest, "MOST_CANDIDATES", 640)
+    vectors, _ = clustered(1000)
+    rows, mask = rows_of(vectors), np.ones(1000, np.bool_)
+    rng = np.random.default_rng(0)
+    recalls, asked = [], set()
+    for query in vectors[:20]:
+        order = np.argsort(-(vectors @ query + error * rng.standard_normal(1000)))
+        found, _ = finding(rows, order, 40)
+        ann = Lists(1000, order)
+        efforts = Tuning(0.95, 1, found.tuning.chosen, {10: 40}, [])
+        listed = Approximate(ann, found.keys, efforts, "finds", found.names, found.asked, ann.lists_of())
+        got, _ = search(listed, rows, query, 10, mask=mask)
+        (true,) = truth(rows, query[np.newaxis], 10, np.arange(1000))
+        recalls.append(len(set(got) & set(true)) / 10)
+        asked.add(ann.asked[-1])
+    assert np.mean(recalls) >= 0.95
+    assert (max(asked) > 40) == (error > 0)
