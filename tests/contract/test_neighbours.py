@@ -365,6 +365,7 @@ def test_what_another_process_writes_is_seen_at_once(model, exactly):
     assert "d0" not in dict(found)
 
 
+@pytest.mark.slow
 def test_many_threads_search_while_one_writes_and_indexes_are_swapped(model, exactly):
     model.put(names(0, 150), unit(np.random.default_rng(2).standard_normal((150, DIMENSION))))
     model.build()

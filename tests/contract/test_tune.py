@@ -180,6 +180,7 @@ def test_an_index_that_finds_too_few_is_shown_and_not_used(tmp_path):
 # -- when it builds ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_takes_in_new_documents_and_leaves_out_deleted_ones(col):
     add(col, STORED)
     col.tune()
@@ -205,6 +206,7 @@ def test_an_index_that_is_right_is_measured_once(indexed):
     assert marker.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_queries_of_users_are_half_of_the_sample(col, monkeypatch):
     from nearfield.engine.local import neighbours
 
@@ -278,6 +280,7 @@ def test_vectors_of_another_encoder_are_refused(tmp_path, encoder):
             col.tune(["a text"])  # which its encoder gives 64
 
 
+@pytest.mark.slow
 def test_another_process_that_builds_is_told_of(col, monkeypatch):
     from nearfield.engine.local import neighbours
 

@@ -83,6 +83,7 @@ def _scores_are_exact(rows, queries, answers):
         np.testing.assert_allclose([score for _, score in found], np.clip(expected, -1, 1), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.99])
 @pytest.mark.parametrize("kind", ["IVF32,PQ4x4fs", "HNSW8", *marked(["RaBitQfs"])])
 def test_other_targets_are_kept_too(kind, target, data):
