@@ -625,6 +625,7 @@ def test_only_searches_by_vectors_need_an_index_that_is_whole(model, exactly):
         (words,) = view.lexical(["document"], 3)
         assert len(view.doc_ids(words.keys)) == len(words)
         assert view.doc_ids(view.keys()[:2]) == list(model.vectors)[:2]
+    assert model.keeper._joined is None  # nor load it, which takes longer than the search
     told = model.engine.stats().index
     assert told["kind"] == "exact"
     assert "nearfield repair" in told["failure"]

@@ -121,13 +121,12 @@ class NeighbourKeeper:
             joined.until = time.monotonic() + LOOK_SECONDS
         return joined.nearest
 
-    def names(self, state: State, connection: sqlite3.Connection) -> Names | None:
-        """Return the doc_ids of the documents in the index; None if there is none, or it is damaged."""
-        try:
-            nearest = self.nearest(state, connection)
-        except CorruptCollection:  # other searches than by vectors need no index
+    def names(self, state: State) -> Names | None:
+        """Return the doc_ids of the documents in the index; None unless a search by vectors has loaded it already."""
+        joined = self._joined
+        if joined is None or joined.nearest is None or not joined.fits(state):
             return None
-        return None if nearest is None else nearest.approximate.names
+        return joined.nearest.approximate.names
 
     def _join(self, marker: Marker, state: State, connection: sqlite3.Connection) -> Nearest | None:
         known = self._known(marker, state, connection)

@@ -107,7 +107,7 @@ class LocalView:
     def doc_ids(self, keys: Keys) -> list[str]:
         """Return the doc_id of each key."""
         keeper = self._neighbour_keeper
-        names = None if keeper is None else keeper.names(self._state, self._connection)
+        names = None if keeper is None else keeper.names(self._state)
         known = None if names is None else names.find(keys)
         return doc_ids_of(self._connection, keys.tolist()) if known is None else known
 
