@@ -12,7 +12,7 @@ def unit(rng, rows, dimension=8):
 
 @pytest.mark.parametrize("chunk", [7, 64, 1000])
 def test_the_neighbours_are_those_of_a_product_of_matrices(monkeypatch, chunk):
-    monkeypatch.setattr(truth, "CHUNK", chunk)
+    monkeypatch.setattr(truth, "AT_ONCE", chunk)
     rng = np.random.default_rng(chunk)
     vectors = unit(rng, 300)
     live = np.flatnonzero(rng.random(300) < 0.8)

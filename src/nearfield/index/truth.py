@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
-from nearfield.index.ann import CHUNK, Positions, Read
+from nearfield.index.ann import Positions, Read
 
 SIZE = 1 << 40
 """More than any position."""
+
+AT_ONCE = 4096
+"""Vectors that are compared at once: their scores with a thousand queries stay in the processor's cache."""
 
 FIRST_LOOK = 512
 """Positions from which the first ones are chosen."""
@@ -73,9 +76,11 @@ def neighbours(
     """
     # One more than k tells whether others are as near as the k-th.
     best = {k: _Best(min(count, len(queries)), k + 1) for k, count in wanted.items()}
-    for start in range(0, len(live), CHUNK):
-        positions = live[start : start + CHUNK]
-        scores = queries @ read(positions).T
+    buffer = np.empty(len(queries) * AT_ONCE, np.float32)
+    for start in range(0, len(live), AT_ONCE):
+        positions = live[start : start + AT_ONCE]
+        scores = buffer[: len(queries) * len(positions)].reshape(len(queries), -1)
+        np.matmul(queries, read(positions).T, out=scores)
         places = np.minimum(np.searchsorted(positions, own), len(positions) - 1)
         there = np.flatnonzero(positions[places] == own)
         scores[there, places[there]] = -np.inf
@@ -106,7 +111,8 @@ class _Best:
             chosen = np.argpartition(-scores, self._k - 1, axis=1)[:, : self._k]
             rows, columns = np.repeat(np.arange(len(scores)), self._k), chosen.ravel()
         else:
-            rows, columns = np.nonzero(scores > self._scores[:, -1:])
+            better = np.flatnonzero(scores > self._scores[:, -1:])  # a tenth of the time of two indices
+            rows, columns = np.divmod(better, scores.shape[1])
         known = np.repeat(np.arange(len(scores)), self._k)
         rows_of = np.concatenate((known, rows))
         all_scores = np.concatenate((self._scores.ravel(), scores[rows, columns]))

@@ -33,8 +33,9 @@ SHOWN_RECALL = 0.99
 """Up to which the curve for 10 hits goes, even if less was asked for."""
 
 ROUGHLY = 100
-FAR = 0.1
-"""Queries that an effort is measured with first, and by how much it then falls short if it needs no more."""
+FAR = 4.0
+"""Queries that an effort is measured with first, and by how many standard errors it then falls short if it needs no
+more."""
 
 MORE_REACHES = 2
 """Reaches that are measured beyond the first that keeps the target: with fewer candidates one may be cheaper."""
@@ -67,7 +68,8 @@ class Point:
         low: Lower end of its 95 % interval.
         high: Upper end.
         sure: What the mean exceeds at a confidence of 99 %.
-        milliseconds: Median time of a query in one thread, rescoring included.
+        milliseconds: Median time of a query in one thread, rescoring included; measured with the fewest and the most
+            candidates of a reach, and between these on a line.
     """
 
     k: int
@@ -191,24 +193,31 @@ class _Trial:
         reaches = [reach for reach in self.ann.reaches() if reach >= first]
         left = MORE_REACHES
         for reach in reaches:
-            enough = max(self.aim, SHOWN_RECALL) if self.truth.k == min(SAMPLE) else self.aim
-            if points and max(point.sure for point in points) >= enough:
+            if points and max(point.sure for point in points) >= self.aim:
                 left -= 1
-            if left < 0 and reach != reaches[-1]:
-                continue
-            points += [self._point(Effort(reach, count), share) for count, share in self._shares(reach, counts)]
+            if left >= 0 or reach == reaches[-1]:
+                points += self._at(reach, counts)
+            elif self.truth.k == min(SAMPLE) and max(point.recall for point in points) < SHOWN_RECALL:
+                points += self._roughly._at(reach, counts)  # for the curve only
         return points
 
-    def _shares(self, reach: int, counts: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield each number of candidates, and the share of each query's neighbours among so many.
+    @property
+    def _roughly(self) -> _Trial:
+        return replace(self, truth=self.truth.first(ROUGHLY))
 
-        For an effort that is far from enough, a few of the queries tell that.
-        """
+    def _at(self, reach: int, counts: Sequence[int]) -> list[Point]:
+        """Return the points of a reach; few queries tell of one that is far from enough."""
+        shares = None
         if len(self.truth.queries) > ROUGHLY:
-            rough = list(replace(self, truth=self.truth.first(ROUGHLY))._shares(reach, counts))
-            if max(share.mean() for _, share in rough) < self.aim - FAR:
-                yield from rough
-                return
+            shares = self._roughly._shares(reach, counts)
+            most = max(shares, key=lambda share: float(share.mean()))
+            if most.mean() + FAR * max(most.std(), 1 / len(most)) / sqrt(len(most)) >= self.aim:
+                shares = None
+        shares = self._shares(reach, counts) if shares is None else shares
+        return list(self._points(reach, counts, shares))
+
+    def _shares(self, reach: int, counts: Sequence[int]) -> list[NDArray[np.float64]]:
+        """Return, for each number of candidates, the share of each query's neighbours among so many."""
         k, queries = self.truth.k, self.truth.queries
         # One more than the candidates, since a query may find itself.
         found = self._live(self.ann.search(queries, self._asked(Effort(reach, counts[-1] + 1))))
@@ -216,9 +225,11 @@ class _Trial:
         # Of a query that found itself before, one more counts as its first ones.
         itself = np.cumsum(found == self.truth.own[:, np.newaxis], axis=1)
         rows = np.arange(len(queries))
+        shares = []
         for count in counts:
             last = np.minimum(count - 1 + itself[:, min(count, found.shape[1]) - 1], found.shape[1] - 1)
-            yield count, np.minimum(near[rows, last], k) / k
+            shares.append(np.minimum(near[rows, last], k) / k)
+        return shares
 
     def _asked(self, effort: Effort) -> Effort:
         """Return an effort that finds as many live vectors as another has candidates, if the dead lie anywhere."""
@@ -230,16 +241,24 @@ class _Trial:
         live = np.where((found >= 0) & self.is_live[found], found, -1)
         return np.take_along_axis(live, np.argsort(live < 0, axis=1, kind="stable"), axis=1)
 
-    def _point(self, effort: Effort, share: NDArray[np.float64]) -> Point:
+    def _points(self, reach: int, counts: Sequence[int], shares: Sequence[NDArray[np.float64]]) -> Iterator[Point]:
+        known = [self._recall(share) for share in shares]
+        times = np.full(len(counts), inf)
+        # What can't be chosen needs no time, except for the curve.
+        if self.truth.k == min(SAMPLE) or max(sure for *_, sure in known) >= self.aim:
+            ends = sorted({counts[0], counts[-1]})
+            times = np.interp(counts, ends, [self._milliseconds(Effort(reach, count)) for count in ends])
+        for count, (mean, low, high, sure), time_of in zip(counts, known, times.tolist(), strict=True):
+            yield Point(self.truth.k, Effort(reach, count), mean, low, high, sure, time_of)
+
+    def _recall(self, share: NDArray[np.float64]) -> tuple[float, float, float, float]:
+        """Return the mean of the queries' shares, the ends of its interval, and what it surely exceeds."""
         count = len(share)
         mean, error = float(share.mean()), float(share.std(ddof=1)) / sqrt(count) if count > 1 else 1.0
         # Of n neighbours that were all found, the next may not be: 3 / n bounds its chance at 95 %.
         certain = 1 - 3 / (count * self.truth.k)
-        sure = max(0.0, min(mean - SURE * error, certain))
         low, high = max(0.0, min(mean - SHOWN * error, certain)), min(1.0, mean + SHOWN * error)
-        # What can't be chosen needs no time, except for the curve.
-        timed = self.truth.k == min(SAMPLE) or sure >= self.aim
-        return Point(self.truth.k, effort, mean, low, high, sure, self._milliseconds(effort) if timed else inf)
+        return mean, low, high, max(0.0, min(mean - SURE * error, certain))
 
     def _milliseconds(self, effort: Effort) -> float:
         times = []
