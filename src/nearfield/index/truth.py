@@ -20,6 +20,9 @@ AT_ONCE = 4096
 FIRST_LOOK = 512
 """Positions from which the first ones are chosen."""
 
+TIES = 8
+"""Vectors beyond the k-th that are kept; if they are all as near as that, there may be more."""
+
 EQUAL = 1e-6
 """Difference of float32 cosines that is rounding."""
 
@@ -32,9 +35,9 @@ class Truth:
         k: Their number.
         queries: float32 `(q, d)`.
         own: int64 `(q,)`, each query's own position, which is no neighbour; -1 for none.
-        codes: int64, rising: `row * SIZE + position` of each neighbour.
+        codes: int64, rising: `row * SIZE + position` of each neighbour, and of some that are as near as the k-th.
         least: float32 `(q,)`, the cosine of each query's k-th neighbour.
-        tied: bool `(q,)`, whether others are as near as the k-th.
+        tied: bool `(q,)`, whether there may be more that are as near.
     """
 
     k: int
@@ -74,8 +77,7 @@ def neighbours(
         own: int64 `(q,)`, each query's own position, or -1.
         wanted: For each k, how many of the queries it is needed for.
     """
-    # One more than k tells whether others are as near as the k-th.
-    best = {k: _Best(min(count, len(queries)), k + 1) for k, count in wanted.items()}
+    best = {k: _Best(min(count, len(queries)), min(k + TIES, len(live))) for k, count in wanted.items()}
     buffer = np.empty(len(queries) * AT_ONCE, np.float32)
     for start in range(0, len(live), AT_ONCE):
         positions = live[start : start + AT_ONCE]
@@ -90,13 +92,15 @@ def neighbours(
 
 
 class _Best:
-    """The best positions so far of the first queries."""
+    """The best positions so far of the first queries, and what may be better, which is sorted in when it is much."""
 
     def __init__(self, rows: int, k: int) -> None:
         self._k = k
+        self._rows = np.repeat(np.arange(rows), k)
         self._scores = np.full((rows, k), -np.inf, np.float32)
         self._positions = np.full((rows, k), -1, np.int64)
         self._is_empty = True
+        self._more: list[tuple[NDArray[np.int64], Vectors, Positions]] = []
 
     def see(self, scores: Vectors, positions: Positions) -> None:
         """Take in more positions, and their scores `(queries, n)`."""
@@ -106,27 +110,33 @@ class _Best:
             # To choose from few, and then to see which of the rest are better, takes a fraction of choosing from all.
             self.see(scores[:, :begin], positions[:begin])
             scores, positions = scores[:, begin:], positions[begin:]
-        self._is_empty = False
-        if len(positions) > self._k and not np.isfinite(self._scores[:, -1]).all():
+        if self._is_empty and len(positions) > self._k:
             chosen = np.argpartition(-scores, self._k - 1, axis=1)[:, : self._k]
-            rows, columns = np.repeat(np.arange(len(scores)), self._k), chosen.ravel()
+            rows, columns = self._rows, chosen.ravel()
         else:
             better = np.flatnonzero(scores > self._scores[:, -1:])  # a tenth of the time of two indices
             rows, columns = np.divmod(better, scores.shape[1])
-        known = np.repeat(np.arange(len(scores)), self._k)
-        rows_of = np.concatenate((known, rows))
-        all_scores = np.concatenate((self._scores.ravel(), scores[rows, columns]))
-        all_positions = np.concatenate((self._positions.ravel(), positions[columns]))
-        order = np.lexsort((-all_scores, rows_of))
-        firsts = np.searchsorted(rows_of[order], np.arange(len(scores)))
+        self._more.append((rows, scores[rows, columns], positions[columns]))
+        if self._is_empty or sum(len(rows) for rows, *_ in self._more) > len(self._rows):
+            self._sort_in()
+        self._is_empty = False
+
+    def _sort_in(self) -> None:
+        known = (self._rows, self._scores.ravel(), self._positions.ravel())
+        rows, scores, positions = (np.concatenate(parts) for parts in zip(known, *self._more, strict=True))
+        order = np.lexsort((-scores, rows))
+        firsts = np.searchsorted(rows[order], np.arange(len(self._scores)))
         kept = order[firsts[:, np.newaxis] + np.arange(self._k)]
-        self._scores, self._positions = all_scores[kept], all_positions[kept]
+        self._scores, self._positions = scores[kept], positions[kept]
+        self._more = []
 
     def truth(self, k: int, queries: Vectors, own: Positions) -> Truth:
         """Return what was found of the k nearest."""
+        self._sort_in()
         rows = np.arange(len(self._scores))[:, np.newaxis]
-        codes = np.sort((rows * SIZE + self._positions[:, :k])[self._positions[:, :k] >= 0])
         least = self._scores[:, k - 1]
-        tied = self._scores[:, k] >= least - EQUAL
+        near = self._scores >= least[:, np.newaxis] - EQUAL
+        tied = near[:, -1]
+        codes = np.sort((rows * SIZE + self._positions)[near & (self._positions >= 0)])
         count = len(self._scores)
         return Truth(k, queries[:count], own[:count], codes, least, tied)

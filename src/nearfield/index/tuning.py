@@ -8,6 +8,7 @@ vector that is as near: of equal vectors any will do.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
@@ -30,7 +31,7 @@ FACTORS: dict[int, tuple[tuple[float, ...], ...]] = {
 """Candidates for each hit to choose from; the latter, if none of the former are enough."""
 
 SHOWN_RECALL = 0.99
-"""Up to which the curve for 10 hits goes, even if less was asked for."""
+"""Up to which the curve for 10 hits goes, reach by reach, even if less was asked for; it ends with the greatest."""
 
 ROUGHLY = 100
 FAR = 4.0
@@ -53,8 +54,8 @@ as another query does (HNSW16 and HNSW32 on 6,000 clustered vectors)."""
 SHOWN = 1.96
 """Standard errors of the 95 % interval that is shown."""
 
-TIMED = 12
-"""Queries whose median time is an effort's cost."""
+TIMED = {10: 30, 100: 12, 1000: 6}
+"""For each number of hits, the queries whose median time is an effort's cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
     first = 0
     wanted = {k: count for k, count in SAMPLE.items() if k == min(SAMPLE) or k < len(live)}
     for k, truth in neighbours(read, live, queries, own, wanted).items():
-        points = _Trial(ann, read, is_live, truth, aim).points(first)
+        trial = _Trial(ann, read, is_live, truth, aim)
+        points = trial.points(first)
         keeping = [point for point in points if point.sure >= aim]
         if keeping:
             chosen[k] = min(keeping, key=lambda point: point.milliseconds)
@@ -143,7 +145,7 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
         if all_lists and ann.selects:
             # A filter may leave what lies less apart than neighbours do.
             whole[k] = 2 * min(all_lists)
-        curve = curve or _frontier(points)
+        curve = curve or trial.curve(points)
     return Tuning(target, min(len(queries), SAMPLE[min(SAMPLE)]), chosen, whole, curve)
 
 
@@ -179,27 +181,40 @@ class _Trial:
     aim: float
 
     def points(self, first: int) -> list[Point]:
-        """Return points of rising reach from one on, until more reach gains nothing; and those of the greatest."""
+        """Return points of the least reach, from one on, that keeps the aim, of some more, and of the greatest."""
         points: list[Point] = []
+        reaches = [reach for reach in self.ann.reaches() if reach >= first]
         for factors in FACTORS[self.truth.k]:
-            counts = sorted({min(int(self.truth.k * factor), self.ann.count) for factor in factors})
-            points += self._with_candidates(counts, first)
+            points += self._needed(reaches, self._counts(factors))
             if any(point.sure >= self.aim for point in points):
                 break
         return points
 
-    def _with_candidates(self, counts: Sequence[int], first: int) -> list[Point]:
-        points: list[Point] = []
-        reaches = [reach for reach in self.ann.reaches() if reach >= first]
-        left = MORE_REACHES
-        for reach in reaches:
-            if points and max(point.sure for point in points) >= self.aim:
-                left -= 1
-            if left >= 0 or reach == reaches[-1]:
-                points += self._at(reach, counts)
-            elif self.truth.k == min(SAMPLE) and max(point.recall for point in points) < SHOWN_RECALL:
-                points += self._roughly._at(reach, counts)  # for the curve only
-        return points
+    def _counts(self, factors: Sequence[float]) -> list[int]:
+        return sorted({min(int(self.truth.k * factor), self.ann.count) for factor in factors})
+
+    def _needed(self, reaches: Sequence[int], counts: Sequence[int]) -> list[Point]:
+        found: dict[int, list[Point]] = {}
+
+        def keeps(reach: int) -> bool:
+            found[reach] = self._at(reach, counts)
+            return any(point.sure >= self.aim for point in found[reach])
+
+        if keeps(reaches[-1]):
+            least = bisect_left(reaches, True, hi=len(reaches) - 1, key=keeps)
+            for reach in reaches[least : least + 1 + MORE_REACHES]:
+                found[reach] = found.get(reach) or self._at(reach, counts)
+        return [point for reach in sorted(found) for point in found[reach]]
+
+    def curve(self, points: Sequence[Point]) -> list[Point]:
+        """Return the cheapest points by rising recall: of some, and of the reaches between these, measured roughly."""
+        shown: list[Point] = []
+        for reach in self.ann.reaches():
+            known = [point for point in points if point.effort.reach == reach]
+            if not known and all(point.recall < SHOWN_RECALL for point in shown):
+                known = self._roughly._at(reach, self._counts(FACTORS[self.truth.k][0]))
+            shown += known
+        return _frontier(shown)
 
     @property
     def _roughly(self) -> _Trial:
@@ -262,7 +277,7 @@ class _Trial:
 
     def _milliseconds(self, effort: Effort) -> float:
         times = []
-        for query in self.truth.queries[:TIMED]:
+        for query in self.truth.queries[: TIMED[self.truth.k]]:
             began = time.perf_counter()
             positions = self.ann.search(query[np.newaxis], self._asked(effort))[0]
             _cosines(self.read(positions[(positions >= 0) & self.is_live[positions]]), query)
