@@ -143,6 +143,8 @@ def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int) ->
     """
     if not len(documents):
         return documents, np.empty(0)
+    if len(documents) > GATHERED_AT_ONCE:
+        return best_documents(rows, query[np.newaxis], k, documents)[0]
     wanted = rows.of(documents)
     vectors = rows.gather(wanted)
     # BLAS is quicker for few rows; for many, its threads would go on spinning.

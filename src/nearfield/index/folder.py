@@ -25,7 +25,8 @@ from nearfield.durable import checksum_of, read_json, sync_folder, write_json
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import CorruptCollection
 from nearfield.index.ann import Ann, Effort, load
-from nearfield.index.names import Names, load_names
+from nearfield.index.kinds import is_mapped
+from nearfield.index.names import Names, distinct, load_names
 from nearfield.index.nearest import Approximate
 from nearfield.index.tuning import Point, Tuning
 from nearfield.stages import stage
@@ -134,8 +135,8 @@ class IndexFolder:
         folder = self._root / marker.folder
         try:
             keys = np.load(folder / "keys.npy", allow_pickle=False)
-            ann = load(folder / "index.faiss")
-            names = load_names(folder, np.unique(keys))
+            ann = load(folder / "index.faiss", mapped=is_mapped(marker.factory))
+            names = load_names(folder, distinct(keys))
             if not ann.count == len(keys) == marker.rows:
                 raise ValueError(f"it holds {ann.count} vectors, and {marker.rows} were written")
             asked = np.load(folder / "asked.npy", allow_pickle=False)

@@ -117,6 +117,11 @@ def _failure(kind: str, dimension: int) -> str:
     return ""
 
 
+def is_mapped(factory: str) -> bool:
+    """Return whether FAISS searches an index of a kind in its mapped file; codes of fast scans it copies from there."""
+    return "fs" not in factory
+
+
 def make(factory: str, dimension: int) -> Any:
     """Return an empty index; by inner product, where FAISS has that for the kind, and by distance otherwise.
 

@@ -44,6 +44,13 @@ class Names:
         np.save(folder / FILES[1], self.ends)
 
 
+def distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each of some rising keys once; the keys themselves, if none comes twice."""
+    is_new = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+    return keys if is_new.all() else keys[is_new]
+
+
 def load_names(folder: Path, keys: NDArray[np.int64]) -> Names:
     """Return what `save` wrote, mapped.
 

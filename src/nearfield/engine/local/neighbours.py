@@ -34,7 +34,7 @@ from nearfield.index.ann import Interrupted, Positions, build, extend
 from nearfield.index.faiss import beside_other_work
 from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tuning_of
 from nearfield.index.kinds import EXACT, Recipe, recipe
-from nearfield.index.names import Names
+from nearfield.index.names import Names, distinct
 from nearfield.index.nearest import Documents, Nearest
 from nearfield.index.tuning import Tuning, tune
 
@@ -315,7 +315,7 @@ class NeighbourKeeper:
         tuning = tune(ann, read, live, self._settings.recall, asked)
         with self._database.reading() as connection:
             session = session_of(connection, state.generation)
-            names = read_names(np.unique(keys), connection)
+            names = read_names(distinct(keys), connection)
         marker = replace(
             base,
             generation=state.generation,
