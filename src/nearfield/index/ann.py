@@ -17,14 +17,24 @@ from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import NearfieldError
-from nearfield.index.faiss import import_faiss, in_this_thread, on_all_processors
+from nearfield.index.faiss import import_faiss, in_parts, in_this_thread, on_all_processors
 from nearfield.index.kinds import make
+from nearfield.index.lists import Lists
 
 CHUNK = 16_384
 """Vectors that are added at once; a building is interrupted between two."""
 
 FEW_QUERIES = 3
 """Queries that are searched one after another in less time than threads take to begin."""
+
+MOST_COMPARED = 4_096
+"""Lists up to which a query is compared with every centre to choose which to look at."""
+
+TRIED = 8
+"""Queries by which is tried whether a kind finds in chosen lists what it finds in those that it chooses itself."""
+
+TOGETHER = 1_000
+"""Queries for which lists are chosen at once; there are four thousand lists at most."""
 
 LEARNED_PER_LIST = 100
 LEAST_LEARNED = 20_000
@@ -54,10 +64,13 @@ class Effort:
     Args:
         reach: Lists (`nprobe`) of an inverted file, or the queue (`efSearch`) of a graph; 0 where there is no choice.
         candidates: Vectors that it is asked for.
+        margin: How much less near than the nearest list's centre another's may be, for that to be looked at; `reach` is
+            then how many these are on the mean. None: `reach` lists for every query.
     """
 
     reach: int
     candidates: int
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +143,10 @@ class Ann:
             ValueError: `allowed` is given, and the index can't select.
             NearfieldError: FAISS can't search this kind.
         """
+        if allowed is None and effort.margin is not None and self._lists is not None:
+            return self._search_within(self._lists, queries, effort.candidates, effort.margin)
         parameters = self._parameters(effort.reach, allowed)
-        if len(queries) > FEW_QUERIES:
-            return on_all_processors(lambda: self._found(queries, effort.candidates, parameters))
-        return in_this_thread(lambda: self._found(queries, effort.candidates, parameters))
+        return _in_threads(queries, lambda: self._found(queries, effort.candidates, parameters))
 
     def _found(self, queries: Vectors, candidates: int, parameters: Any) -> Positions:
         faiss, asked = import_faiss(), np.ascontiguousarray(queries, np.float32)
@@ -146,6 +159,60 @@ class Ann:
         except RuntimeError as error:
             raise NearfieldError(f"FAISS can't search a {type(self._inner).__name__} so: {error}") from error
         return found
+
+    def _search_within(self, lists: Lists, queries: Vectors, candidates: int, margin: float) -> Positions:
+        if len(queries) <= FEW_QUERIES:
+            return in_this_thread(lambda: self._found_within(lists, queries, candidates, margin))
+        found = np.empty((len(queries), candidates), np.int64)
+
+        def search(part: slice) -> None:
+            for start in range(part.start, part.stop, TOGETHER):
+                some = slice(start, min(start + TOGETHER, part.stop))
+                found[some] = self._found_within(lists, queries[some], candidates, margin)
+
+        in_parts(search, len(queries))
+        return found
+
+    def _found_within(self, lists: Lists, queries: Vectors, candidates: int, margin: float) -> Positions:
+        faiss, asked = import_faiss(), np.ascontiguousarray(queries, np.float32)
+        chosen, nearness = lists.within(asked, margin)
+        found = np.empty((len(asked), candidates), np.int64)
+        scores = np.empty((len(asked), candidates), np.float32)
+        looked_at = faiss.swig_ptr(chosen), faiss.swig_ptr(nearness)
+        pointers = faiss.swig_ptr(scores), faiss.swig_ptr(found)
+        parameters = self._parameters(chosen.shape[1], None)
+        self._ivf.search_preassigned_c(
+            len(asked), faiss.swig_ptr(asked), candidates, *looked_at, *pointers, False, parameters, None
+        )
+        return found
+
+    def margins(self, queries: Vectors) -> dict[int, float]:
+        """Return, for each reach less than all lists, the margin with which it is reached on the mean of some queries.
+
+        Nothing for a kind that has no lists, compares not all of their centres, or finds something else that way.
+        """
+        if self._lists is None or not self._takes_lists:
+            return {}
+        return self._lists.margins(queries, self.reaches()[:-1])
+
+    @cached_property
+    def _lists(self) -> Lists | None:
+        faiss = import_faiss()
+        if self._ivf is None or self._transformed or self.lists > MOST_COMPARED or not self._flat_quantizer():
+            return None
+        if self._ivf.metric_type != faiss.METRIC_INNER_PRODUCT:
+            return None
+        return Lists(self._ivf.quantizer.reconstruct_n(0, self.lists))
+
+    @cached_property
+    def _takes_lists(self) -> bool:
+        centres = self._ivf.quantizer.reconstruct_n(0, min(self.lists, TRIED))
+        efforts = Effort(1, 1), Effort(1, 1, 0.0)
+        try:
+            plain, within = (self.search(centres, effort) for effort in efforts)
+        except (RuntimeError, NearfieldError):
+            return False
+        return bool((plain == within).all())
 
     def _parameters(self, reach: int, allowed: Allowed | None) -> Any:
         if allowed is not None:
@@ -197,6 +264,10 @@ class Ann:
     def save(self, file: Path) -> None:
         """Write the index to a file, which the caller makes durable."""
         import_faiss().write_index(self._index, str(file))
+
+
+def _in_threads(queries: Vectors, find: Callable[[], Positions]) -> Positions:
+    return on_all_processors(find) if len(queries) > FEW_QUERIES else in_this_thread(find)
 
 
 def build(factory: str, dimension: int, count: int, read: Read) -> Ann:

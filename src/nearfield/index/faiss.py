@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -66,23 +68,47 @@ def beside_other_work() -> Iterator[None]:
 
 def on_all_processors(work: Callable[[], Result]) -> Result:
     """Return what some work returns, in which FAISS uses all processors, or as many as OMP_NUM_THREADS says."""
-    beside = getattr(_manner, "beside", False)
-    count = max(1, processors() // 2) if beside else processors()
-    results: list[Result] = []
+    count = _usable()
+
+    def widely() -> Result:
+        faiss = import_faiss()
+        faiss.omp_set_num_threads(min(count, faiss.omp_get_max_threads()))
+        return work()
+
+    return _in_threads([widely])[0]
+
+
+def in_parts(work: Callable[[slice], Result], length: int) -> list[Result]:
+    """Return what some work returns for each part of a number of things; each processor has one part.
+
+    For what FAISS itself does in one thread.
+    """
+    size = max(1, ceil(length / _usable()))
+    parts = [slice(start, min(start + size, length)) for start in range(0, length, size)]
+    return _in_threads([partial(in_this_thread, partial(work, part)) for part in parts])
+
+
+def _usable() -> int:
+    return max(1, processors() // 2) if getattr(_manner, "beside", False) else processors()
+
+
+def _in_threads(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Return what each work returns, each in a thread of its own."""
+    results: dict[int, Result] = {}
     errors: list[BaseException] = []
 
-    def widely() -> None:
+    def run(number: int) -> None:
         try:
-            faiss = import_faiss()
-            faiss.omp_set_num_threads(min(count, faiss.omp_get_max_threads()))
-            results.append(work())
+            results[number] = works[number]()
         except BaseException as error:
             errors.append(error)
 
     # Not by an executor: those take no more work once the main thread has ended, and an index may be in the making.
-    thread = threading.Thread(target=widely, name="nearfield-index")
-    thread.start()
-    thread.join()
+    threads = [threading.Thread(target=run, args=(number,), name="nearfield-index") for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if errors:
         raise errors.pop()
-    return results.pop()
+    return [results[number] for number in range(len(works))]

@@ -27,16 +27,27 @@ class Names:
         self.ends = ends
         self.text = text
         self._bytes = memoryview(text.data)
+        # Of keys without gaps, the place of one is a difference; a search for it would read half of them from memory.
+        self._first = int(keys[0]) if len(keys) and keys[-1] - keys[0] == len(keys) - 1 else None
 
     def find(self, keys: NDArray[np.int64]) -> list[str] | None:
         """Return the doc_id of each key; None if one of them isn't known, or had been deleted when this was made."""
-        places = self.keys.searchsorted(keys)
-        if not len(self.keys) or not (self.keys.take(places, mode="clip") == keys).all():
+        places = self._places(keys)
+        if places is None:
             return None
         text = self._bytes
         starts, ends = self.ends[places].tolist(), self.ends[places + 1].tolist()
         found = [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
         return None if "" in found else found
+
+    def _places(self, keys: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        if not len(keys) or not len(self.keys):
+            return None if len(keys) else np.empty(0, np.int64)
+        if self._first is not None:
+            places = keys - self._first
+            return places if places.min() >= 0 and places.max() < len(self.keys) else None
+        places = self.keys.searchsorted(keys)
+        return places if (self.keys.take(places, mode="clip") == keys).all() else None
 
     def save(self, folder: Path) -> None:
         """Write the doc_ids to a folder; the keys are kept elsewhere."""

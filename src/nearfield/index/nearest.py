@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -171,7 +171,7 @@ class Nearest:
         candidates = effort.candidates
         if self._dead > 0:
             candidates = ceil(candidates / (1 - self._dead) * (1 + SPARE_SHARE)) + SPARE
-        asked = self._within(Effort(effort.reach, candidates))
+        asked = self._within(replace(effort, candidates=candidates))
         return asked, effort.candidates, f"{self.approximate.name}: {self._looked_at(asked)}{self._and_new()}"
 
     # -- with a condition ----------------------------------------------------------------------------------------------
@@ -355,11 +355,12 @@ class Nearest:
         return best_documents(self.documents.rows, queries, k, documents), f"exact scan of {len(documents)} documents"
 
     def _within(self, effort: Effort) -> Effort:
-        return Effort(effort.reach, min(effort.candidates, self.approximate.ann.count))
+        return replace(effort, candidates=min(effort.candidates, self.approximate.ann.count))
 
     def _looked_at(self, effort: Effort) -> str:
         ann = self.approximate.ann
-        where = f"the nearest {effort.reach} of {ann.lists} lists" if ann.lists else f"a queue of {effort.reach}"
+        number = effort.reach if effort.margin is None else f"about {effort.reach}"
+        where = f"the nearest {number} of {ann.lists} lists" if ann.lists else f"a queue of {effort.reach}"
         return f"{where if effort.reach else 'all codes'}, {effort.candidates} candidates rescored"
 
     def _and_new(self) -> str:

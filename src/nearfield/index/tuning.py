@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
 
@@ -134,8 +134,9 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
     curve: list[Point] = []
     first = 0
     wanted = {k: count for k, count in SAMPLE.items() if k == min(SAMPLE) or k < len(live)}
+    margins = ann.margins(queries)
     for k, truth in neighbours(read, live, queries, own, wanted).items():
-        trial = _Trial(ann, read, is_live, truth, aim)
+        trial = _Trial(ann, read, is_live, truth, aim, margins)
         points = trial.points(first)
         keeping = [point for point in points if point.sure >= aim]
         if keeping:
@@ -172,6 +173,7 @@ class _Trial:
         is_live: bool `(positions,)`; what is not live is passed over, and has no vector.
         truth: The neighbours to be found.
         aim: Share of these that is enough.
+        margins: With which a reach is one on the mean.
     """
 
     ann: Ann
@@ -179,6 +181,7 @@ class _Trial:
     is_live: NDArray[np.bool_]
     truth: Truth
     aim: float
+    margins: Mapping[int, float]
 
     def points(self, first: int) -> list[Point]:
         """Return points of the least reach, from one on, that keeps the aim, of some more, and of the greatest."""
@@ -235,7 +238,7 @@ class _Trial:
         """Return, for each number of candidates, the share of each query's neighbours among so many."""
         k, queries = self.truth.k, self.truth.queries
         # One more than the candidates, since a query may find itself.
-        found = self._live(self.ann.search(queries, self._asked(Effort(reach, counts[-1] + 1))))
+        found = self._live(self.ann.search(queries, self._asked(self._effort(reach, counts[-1] + 1))))
         near = np.cumsum(self.truth.found(found, self.read), axis=1)
         # Of a query that found itself before, one more counts as its first ones.
         itself = np.cumsum(found == self.truth.own[:, np.newaxis], axis=1)
@@ -246,10 +249,13 @@ class _Trial:
             shares.append(np.minimum(near[rows, last], k) / k)
         return shares
 
+    def _effort(self, reach: int, candidates: int) -> Effort:
+        return Effort(reach, candidates, self.margins.get(reach))
+
     def _asked(self, effort: Effort) -> Effort:
         """Return an effort that finds as many live vectors as another has candidates, if the dead lie anywhere."""
         candidates = ceil(effort.candidates * len(self.is_live) / np.count_nonzero(self.is_live))
-        return Effort(effort.reach, min(candidates, self.ann.count))
+        return replace(effort, candidates=min(candidates, self.ann.count))
 
     def _live(self, found: Positions) -> Positions:
         """Return the positions of live vectors first, in their order, and -1 for the others."""
@@ -262,9 +268,9 @@ class _Trial:
         # What can't be chosen needs no time, except for the curve.
         if self.truth.k == min(SAMPLE) or max(sure for *_, sure in known) >= self.aim:
             ends = sorted({counts[0], counts[-1]})
-            times = np.interp(counts, ends, [self._milliseconds(Effort(reach, count)) for count in ends])
+            times = np.interp(counts, ends, [self._milliseconds(self._effort(reach, count)) for count in ends])
         for count, (mean, low, high, sure), time_of in zip(counts, known, times.tolist(), strict=True):
-            yield Point(self.truth.k, Effort(reach, count), mean, low, high, sure, time_of)
+            yield Point(self.truth.k, self._effort(reach, count), mean, low, high, sure, time_of)
 
     def _recall(self, share: NDArray[np.float64]) -> tuple[float, float, float, float]:
         """Return the mean of the queries' shares, the ends of its interval, and what it surely exceeds."""

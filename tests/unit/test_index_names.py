@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from nearfield.index.names import Names, distinct, load_names
+
+
+def names(keys, doc_ids):
+    encoded = [doc_id.encode() for doc_id in doc_ids]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return Names(np.array(keys, np.int64), np.frombuffer(b"".join(encoded), np.uint8), ends)
+
+
+@pytest.mark.parametrize("keys", [[5, 6, 7, 8], [5, 6, 9, 400]], ids=["without gaps", "with gaps"])
+def test_a_name_is_found_by_its_key(keys, tmp_path):
+    known = names(keys, ["a", "Ω-2", "", "last"])
+    assert known.find(np.array([keys[3], keys[0], keys[1]])) == ["last", "a", "Ω-2"]
+    assert known.find(np.array([], np.int64)) == []
+    known.save(tmp_path)
+    again = load_names(tmp_path, known.keys)
+    assert again.find(np.array([keys[1], keys[3]])) == ["Ω-2", "last"]
+
+
+@pytest.mark.parametrize("unknown", [4, 10, 401, -1, 2**60])
+@pytest.mark.parametrize("keys", [[5, 6, 7, 8], [5, 6, 9, 400]], ids=["without gaps", "with gaps"])
+def test_nothing_is_said_where_a_key_is_unknown_or_was_deleted(keys, unknown):
+    known = names(keys, ["a", "b", "", "d"])
+    assert known.find(np.array([keys[0], unknown])) is None
+    assert known.find(np.array([keys[0], keys[2]])) is None
+    assert names([], []).find(np.array([unknown])) is None
+
+
+def test_each_key_comes_once():
+    keys = np.array([1, 1, 1, 4, 9, 9])
+    np.testing.assert_array_equal(distinct(keys), [1, 4, 9])
+    single = np.array([1, 4, 9])
+    assert distinct(single) is single
+    assert len(distinct(np.array([], np.int64))) == 0
