@@ -33,7 +33,8 @@ class RecallPoint:
     """An effort of the index, what it finds, and what it costs.
 
     Attributes:
-        reach: Lists that are looked at (FAISS's nprobe) on the mean, or the queue of a graph (efSearch); 0: the kind has no choice.
+        reach: Lists that are looked at (FAISS's nprobe) on the mean, or the queue of a graph (efSearch); 0: the kind
+            has no choice.
         candidates: How many vectors are then compared in full.
         recall: Mean share of the true 10 nearest that is found, higher is better.
         low: Lower end of its 95 % interval.
