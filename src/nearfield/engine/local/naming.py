@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.engine.local.database import rising
 from nearfield.index.names import Names
+
+AT_ONCE = 20_000
+"""Rows that are in memory as Python's objects, which take ten times the bytes of a doc_id."""
 
 
 def read_names(keys: NDArray[np.int64], connection: sqlite3.Connection) -> Names:
@@ -18,17 +22,17 @@ def read_names(keys: NDArray[np.int64], connection: sqlite3.Connection) -> Names
         keys: int64 `(n,)`, rising.
         connection: In a read transaction.
     """
-    named = [""] * len(keys)
-    if len(keys):
-        rows = connection.execute(
-            "SELECT key, doc_id FROM documents WHERE key BETWEEN ? AND ? ORDER BY key", (int(keys[0]), int(keys[-1]))
-        )
-        there = list(rising(rows))
-        known = np.array([key for key, _ in there], np.int64).reshape(-1)
+    lengths = np.zeros(len(keys) + 1, np.int64)
+    text = bytearray()
+    between = (int(keys[0]), int(keys[-1])) if len(keys) else (0, -1)
+    rows = rising(
+        connection.execute("SELECT key, doc_id FROM documents WHERE key BETWEEN ? AND ? ORDER BY key", between)
+    )
+    while some := list(islice(rows, AT_ONCE)):
+        known = np.array([key for key, _ in some], np.int64)
         places = np.searchsorted(keys, known)
         fits = keys.take(places, mode="clip") == known
-        for place, (_, name) in zip(places[fits].tolist(), (row for row, fit in zip(there, fits) if fit)):  # noqa: B905
-            named[place] = name
-    encoded = [name.encode() for name in named]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    return Names(keys, np.frombuffer(b"".join(encoded), np.uint8), ends)
+        names = [name.encode() for (_, name), fit in zip(some, fits.tolist(), strict=True) if fit]
+        lengths[places[fits] + 1] = [len(name) for name in names]
+        text += b"".join(names)
+    return Names(keys, np.frombuffer(text, np.uint8), np.cumsum(lengths))
