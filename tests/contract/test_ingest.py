@@ -405,7 +405,14 @@ def _kill_at(at, before):
     LocalEngine.remove_bookmark = dying(LocalEngine.remove_bookmark)
 
 
-@pytest.mark.parametrize(("named", "given_vectors"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("named", "given_vectors"),
+    [
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_write_it_goes_on(tmp_path, encoder, named, given_vectors):
     size, total = 4, 10
 
@@ -440,7 +447,7 @@ def test_killed_at_any_write_it_goes_on(tmp_path, encoder, named, given_vectors)
             resumed.append(there)
 
 
-@pytest.mark.parametrize("batches", [1, 2, 3])
+@pytest.mark.parametrize("batches", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
 def test_killed_before_its_next_batch_again_and_again(tmp_path, encoder, batches):
     path = tmp_path / "a.nf"
 
