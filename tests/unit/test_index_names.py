@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from nearfield.index.names import Names, distinct, load_names
+from nearfield.index.keys import distinct, places_of
+from nearfield.index.names import Names, load_names
 
 
 def names(keys, doc_ids):
@@ -35,3 +36,11 @@ def test_each_key_comes_once():
     single = np.array([1, 4, 9])
     assert distinct(single) is single
     assert len(distinct(np.array([], np.int64))) == 0
+
+
+@pytest.mark.parametrize("known", [[5, 6, 7, 8], [5, 6, 9, 400], [7]], ids=["without gaps", "with gaps", "one"])
+def test_a_key_stands_where_it_is_and_an_unknown_one_where_another_is(known):
+    known = np.array(known)
+    np.testing.assert_array_equal(places_of(known, known[::-1]), np.arange(len(known))[::-1])
+    others = np.setdiff1d([-(2**60), 0, 4, 10, 401, 2**60], known)
+    assert not (known[places_of(known, others)] == others).any()

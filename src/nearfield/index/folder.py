@@ -25,8 +25,9 @@ from nearfield.durable import checksum_of, read_json, sync_folder, write_json
 from nearfield.encode.protocol import Vectors
 from nearfield.errors import CorruptCollection
 from nearfield.index.ann import Ann, Effort, load
+from nearfield.index.keys import distinct
 from nearfield.index.kinds import is_mapped
-from nearfield.index.names import Names, distinct, load_names
+from nearfield.index.names import Names, load_names
 from nearfield.index.nearest import Approximate
 from nearfield.index.tuning import Point, Tuning
 from nearfield.stages import stage

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.index.keys import places_of
+
 FILES = ("names.npy", "ends.npy")
 
 
@@ -27,39 +29,23 @@ class Names:
         self.ends = ends
         self.text = text
         self._bytes = memoryview(text.data)
-        # Of keys without gaps, the place of one is a difference; a search for it would read half of them from memory.
-        self._first = int(keys[0]) if len(keys) and keys[-1] - keys[0] == len(keys) - 1 else None
 
     def find(self, keys: NDArray[np.int64]) -> list[str] | None:
         """Return the doc_id of each key; None if one of them isn't known, or had been deleted when this was made."""
-        places = self._places(keys)
-        if places is None:
+        if not len(self.keys):
+            return None
+        places = places_of(self.keys, keys)
+        if not (self.keys[places] == keys).all():
             return None
         text = self._bytes
         starts, ends = self.ends[places].tolist(), self.ends[places + 1].tolist()
         found = [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
         return None if "" in found else found
 
-    def _places(self, keys: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        if not len(keys) or not len(self.keys):
-            return None if len(keys) else np.empty(0, np.int64)
-        if self._first is not None:
-            places = keys - self._first
-            return places if places.min() >= 0 and places.max() < len(self.keys) else None
-        places = self.keys.searchsorted(keys)
-        return places if (self.keys.take(places, mode="clip") == keys).all() else None
-
     def save(self, folder: Path) -> None:
         """Write the doc_ids to a folder; the keys are kept elsewhere."""
         np.save(folder / FILES[0], self.text)
         np.save(folder / FILES[1], self.ends)
-
-
-def distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return each of some rising keys once; the keys themselves, if none comes twice."""
-    is_new = np.ones(len(keys), np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
-    return keys if is_new.all() else keys[is_new]
 
 
 def load_names(folder: Path, keys: NDArray[np.int64]) -> Names:

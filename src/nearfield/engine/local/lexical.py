@@ -24,6 +24,7 @@ from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.sources import OneState, Portions, Source
 from nearfield.engine.local.state import State
 from nearfield.errors import CorruptCollection, Locked, NearfieldError
+from nearfield.index.keys import places_of
 from nearfield.lexical.bm25 import BM25, Held
 from nearfield.lexical.folders import IndexFolders
 from nearfield.lexical.marker import NONE, Marker
@@ -348,7 +349,7 @@ def _held(marker: Marker, state: State, unindexed: NDArray[np.int64]) -> Held:
     def mask(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         if not before:
             return np.zeros(len(keys), np.bool_)
-        slots = np.minimum(np.searchsorted(there, keys), before - 1)
+        slots = places_of(there, keys)
         found: NDArray[np.bool_] = (there[slots] == keys) & live[slots]
         return found & ~np.isin(keys, unindexed) if len(unindexed) else found
 

@@ -33,8 +33,9 @@ from nearfield.errors import CorruptCollection, Locked, NearfieldError
 from nearfield.index.ann import Interrupted, Positions, build, extend
 from nearfield.index.faiss import beside_other_work
 from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tuning_of
+from nearfield.index.keys import distinct
 from nearfield.index.kinds import EXACT, Recipe, recipe
-from nearfield.index.names import Names, distinct
+from nearfield.index.names import Names
 from nearfield.index.nearest import Documents, Nearest
 from nearfield.index.tuning import Tuning, tune
 

@@ -18,6 +18,7 @@ from nearfield.engine.local.blocks import NO_BLOCKS, Blocks
 from nearfield.engine.local.database import Counters, counters, read_origin, rising, segments
 from nearfield.engine.local.growing import extended
 from nearfield.engine.local.segments import Folder
+from nearfield.index.keys import places_of
 from nearfield.index.rows import Rows
 
 Integers = NDArray[np.int64]
@@ -73,10 +74,10 @@ class State:
 
     def slots(self, keys: Integers) -> Integers:
         """Return the slot of each key; -1 for keys that have none."""
-        places = np.searchsorted(self.keys, keys)
-        places[places == len(self.keys)] = 0
-        known = self.keys[places] == keys if len(self.keys) else np.zeros(len(keys), bool)
-        return np.where(known, places, -1)
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        places = places_of(self.keys, keys)
+        return np.where(self.keys[places] == keys, places, -1)
 
     def addresses(self, keys: Integers) -> Integers:
         """Return the addresses of documents' rows; -1 for those of a document that is gone.
