@@ -326,6 +326,38 @@ def test_an_index_that_was_extended_beside_deleted_vectors_is_tuned_by_the_livin
     model.engine.close()
 
 
+def test_an_index_is_measured_again_when_it_has_grown_or_somebody_asks(tmp_path, monkeypatch):
+    measured = []
+
+    def counted(ann, *rest):
+        measured.append(ann.count)
+        return everything(ann, *rest)
+
+    monkeypatch.setattr(neighbours, "tune", counted)
+    model = Model(tmp_path / "col.nf", passages=1)
+    vectors, _ = clustered(1_200, DIMENSION)
+    asked = vectors[:3]
+    model.put(names(0, 1_000), vectors[:1_000])
+    model.keeper.renew(model.engine._indexes.state(), asked)
+    for start, indexed, known in (
+        (1_000, 1_030, [1_000]),
+        (1_030, 1_060, [1_000, 1_060]),
+        (1_060, 1_090, [1_000, 1_060]),
+    ):
+        model.put(names(start, 30), vectors[start : start + 30])
+        model.follow()
+        marker = model.keeper._folder.marker()
+        assert (marker.rows, marker.tuned, measured) == (indexed, known[-1], known)
+        np.testing.assert_array_equal(model.keeper._folder.load(marker).asked, asked)
+        model.check()
+    model.build()
+    assert measured == [1_000, 1_060, 1_090]
+    model.put(names(1_090, 20), vectors[1_090:1_110])  # not more than are scanned
+    model.follow()
+    assert model.keeper._folder.marker().rows == 1_090
+    model.engine.close()
+
+
 def test_a_doc_id_of_an_older_view_is_told_after_it_was_deleted(model, exactly):
     model.put(names(0, 150))
     state = model.engine._indexes.state()

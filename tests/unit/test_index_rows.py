@@ -77,3 +77,19 @@ def test_rescoring_equals_the_scan(passages, k, few, monkeypatch):
         assert found.tolist() == expected.tolist()
         np.testing.assert_array_equal(scores, expected_scores)
     assert len(rescore(rows, vectors[0], documents[:0], k)[0]) == 0
+
+
+@pytest.mark.parametrize("passages", [1, 3])
+@pytest.mark.parametrize("count", [10, exact.GATHERED_AT_ONCE, exact.GATHERED_AT_ONCE + 1, 1_500, 4_000])
+def test_candidates_in_any_order_are_compared_exactly(count, passages):
+    rng = np.random.default_rng(count)
+    vectors = rng.standard_normal((4_000 * passages, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = Rows([vectors], np.zeros(1, np.int64), passages * np.arange(4_000), np.full(4_000, passages))
+    query = vectors[5]
+    documents = rng.permutation(4_000)[:count]
+    scores = (vectors.astype(np.float64) @ query.astype(np.float64)).reshape(4_000, passages).max(axis=1)
+    found, values = exact.rescore(rows, query, documents, 7)
+    order = np.argsort(-values, kind="stable")
+    assert found[order].tolist() == documents[np.argsort(-scores[documents])][:7].tolist()
+    np.testing.assert_allclose(values, scores[found], atol=1e-12)

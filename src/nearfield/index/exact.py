@@ -138,13 +138,13 @@ def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int) ->
     Args:
         rows: The vectors.
         query: float32 `(d,)`.
-        documents: int64 `(n,)`, rising.
+        documents: int64 `(n,)`, in any order.
         k: How many; all that tie with the k-th come, too.
     """
     if not len(documents):
         return documents, np.empty(0)
     if len(documents) > GATHERED_AT_ONCE:
-        return best_documents(rows, query[np.newaxis], k, documents)[0]
+        return best_documents(rows, query[np.newaxis], k, np.sort(documents))[0]
     wanted = rows.of(documents)
     vectors = rows.gather(wanted)
     # BLAS is quicker for few rows; for many, its threads would go on spinning.

@@ -55,6 +55,7 @@ class Marker:
         rows: Vectors in it, those included that were deleted since they went in.
         documents: Their documents.
         learned: Vectors that were there when it learned from them.
+        tuned: Those that it held when it was measured.
         tuning: As `Tuning` has it.
         files: Size and CRC-32 of each file.
         version: Of these files.
@@ -71,6 +72,7 @@ class Marker:
     rows: int = 0
     documents: int = 0
     learned: int = 0
+    tuned: int = 0
     tuning: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     version: int = VERSION

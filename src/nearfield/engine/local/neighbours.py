@@ -36,12 +36,16 @@ from nearfield.index.folder import NONE, IndexFolder, Marker, approximate, tunin
 from nearfield.index.keys import distinct
 from nearfield.index.kinds import EXACT, Recipe, recipe
 from nearfield.index.names import Names
-from nearfield.index.nearest import Documents, Nearest
+from nearfield.index.nearest import Approximate, Documents, Nearest
 from nearfield.index.tuning import Tuning, tune
 
-NEW_SHARE = 0.05
+NEW_SHARE = 0.002
 NEW_LEAST = 2_000
-"""Vectors that the index lacks, as a share of its own and in number, above which they are added to it."""
+"""Vectors that the index lacks, as a share of its own and in number, above which they are added to it: each search
+scans them, which takes 0.2 ms for a thousand, as long as all the rest."""
+
+TUNED_SHARE = 0.05
+"""By how much it grows until it is measured again."""
 
 BUSY_SHARE = 1.0
 BUSY_LEAST = 200_000
@@ -236,7 +240,7 @@ class NeighbourKeeper:
             if not chosen.factory:
                 self._folder.remove()
             elif self._fits(marker, state) and marker.factory == chosen.factory and not (held.new or held.dead):
-                self._extend(marker, chosen, state, lambda: False, asked)  # by nothing, but tuned again
+                self._extend(marker, chosen, state, lambda: False, asked, again=True)  # by nothing
             else:
                 self._build(state, chosen, lambda: False, asked)
 
@@ -286,8 +290,16 @@ class NeighbourKeeper:
             self._publish(base, state, ann, keys, np.arange(len(rows)), read, asked)
 
     def _extend(
-        self, marker: Marker, chosen: Recipe, state: State, stop: Callable[[], bool], asked: Vectors | None = None
+        self,
+        marker: Marker,
+        chosen: Recipe,
+        state: State,
+        stop: Callable[[], bool],
+        asked: Vectors | None = None,
+        *,
+        again: bool = False,
     ) -> None:
+        """Add what an index lacks; measure it if it has grown much since, or `again` says so."""
         loaded = self._folder.load(marker)
         if loaded is None:
             return
@@ -299,7 +311,8 @@ class NeighbourKeeper:
             ann, read = self._folder.copy(marker), RowReader(state, rows, stop)
             extend(ann, len(rows), read)
             base = replace(marker, reason=chosen.reason)
-            self._publish(base, state, ann, keys, np.flatnonzero(rows >= 0), read, asked)
+            known = None if again or len(rows) > (1 + TUNED_SHARE) * marker.tuned else loaded
+            self._publish(base, state, ann, keys, np.flatnonzero(rows >= 0), read, asked, known)
 
     def _publish(
         self,
@@ -310,10 +323,16 @@ class NeighbourKeeper:
         live: Positions,
         read: RowReader,
         asked: Vectors | None = None,
+        known: Approximate | None = None,
     ) -> None:
-        self._progress = "tuning"
-        asked = self._asked_before(state) if asked is None else asked[:MOST_ASKED]
-        tuning = tune(ann, read, live, self._settings.recall, asked)
+        """Let an index be the one that is searched, tuned as one before it if that is known."""
+        if known is None:
+            self._progress = "tuning"
+            asked = self._asked_before(state) if asked is None else asked[:MOST_ASKED]
+            tuning = tune(ann, read, live, self._settings.recall, asked)
+            base = replace(base, tuned=len(keys))
+        else:
+            asked, tuning = known.asked, known.tuning
         with self._database.reading() as connection:
             session = session_of(connection, state.generation)
             names = read_names(distinct(keys), connection)
