@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -182,6 +182,18 @@ class IndexFolder:
             except FileNotFoundError:
                 wrong.append((name, "is missing"))
         return wrong
+
+    def verify(self, is_used: Callable[[Marker], bool]) -> list[tuple[Path, str]]:
+        """Return what is wrong with the index, if it is used: the file or folder, and what."""
+        while True:
+            try:
+                marker = self.marker()
+            except CorruptCollection as error:
+                return [(self._file, str(error))]
+            folder = self._root / marker.folder
+            found = [(folder / name, what) for name, what in self.damage(marker)] if is_used(marker) else []
+            if self.marker() == marker:
+                return found
 
     def publish(self, marker: Marker, found: Approximate) -> None:
         """Write an index, and let it be the one that is searched.

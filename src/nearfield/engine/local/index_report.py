@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from nearfield.engine.local.state import State
 from nearfield.engine.protocol import Settings
 from nearfield.index.folder import Marker, tuning_of
 from nearfield.index.kinds import EXACT, Recipe
@@ -24,6 +27,13 @@ class Held:
 
     new: int
     dead: int
+
+
+def held_of(marker: Marker, state: State) -> Held:
+    """Return what the index that a marker speaks of holds of a state."""
+    first = int(np.searchsorted(state.keys, marker.next_key))
+    new = int(state.counts[first:][state.live[first:]].sum())
+    return Held(new, max(0, marker.rows - (state.live_rows - new)))
 
 
 def report(settings: Settings, marker: Marker, chosen: Recipe, held: Held) -> dict[str, Any]:

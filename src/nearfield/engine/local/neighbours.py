@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.local.database import Database, session_of
-from nearfield.engine.local.index_report import Held, report
+from nearfield.engine.local.index_report import held_of, report
 from nearfield.engine.local.joined import Joined
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
@@ -184,13 +184,8 @@ class NeighbourKeeper:
             # A first index can wait, too, while a process writes.
             waits = least == BUSY_LEAST and state.live_rows <= least
             return not waits and bool(marker.folder or self._recipe(state).factory)
-        held = self._held(marker, state)
+        held = held_of(marker, state)
         return held.new > max(least, share * marker.rows) or held.dead > DEAD_SHARE * marker.rows
-
-    def _held(self, marker: Marker, state: State) -> Held:
-        first = int(np.searchsorted(state.keys, marker.next_key))
-        new = int(state.counts[first:][state.live[first:]].sum())
-        return Held(new, max(0, marker.rows - (state.live_rows - new)))
 
     def _recipe(self, state: State) -> Recipe:
         settings = self._settings
@@ -236,7 +231,7 @@ class NeighbourKeeper:
         """
         with self._locked(WAIT_SECONDS):
             chosen, marker = self._recipe(state), self._folder.marker()
-            held = self._held(marker, state)
+            held = held_of(marker, state)
             if not chosen.factory:
                 self._folder.remove()
             elif self._fits(marker, state) and marker.factory == chosen.factory and not (held.new or held.dead):
@@ -252,7 +247,7 @@ class NeighbourKeeper:
     def compact(self, state: State) -> None:
         """Build the index anew if it holds vectors of deleted documents; raises what `settle` raises."""
         marker = self._folder.marker()
-        if marker.folder and (self._held(marker, state).dead or not self._fits(marker, state)):
+        if marker.folder and (held_of(marker, state).dead or not self._fits(marker, state)):
             self.renew(state)
         else:
             self.settle(state)
@@ -268,7 +263,7 @@ class NeighbourKeeper:
         if not self._lacks(state, NEW_SHARE, NEW_LEAST):
             return
         chosen = self._recipe(state)
-        held = self._held(marker, state)
+        held = held_of(marker, state)
         if not chosen.factory:
             self._folder.remove()
         elif (
@@ -387,7 +382,7 @@ class NeighbourKeeper:
             lacks = self._lacks(state, NEW_SHARE, NEW_LEAST)
         except CorruptCollection as error:  # which a search by vectors raises
             marker, failure = NONE, str(error)
-        held = self._held(marker, state)
+        held = held_of(marker, state)
         told = report(self._settings, marker, self._recipe(state), held)
         told["pending"] = held.new if lacks and told["wanted"] else 0
         return told | {"building": self._progress, "failure": failure}
@@ -399,13 +394,4 @@ class NeighbourKeeper:
 
     def verify(self, state: State, connection: sqlite3.Connection) -> list[tuple[Path, str]]:
         """Return what is wrong with the index: the file or folder, and what; an index that is not there is fine."""
-        while True:
-            try:
-                marker = self._folder.marker()
-            except CorruptCollection as error:
-                return [(self._folder.marker_file, str(error))]
-            known = self._known(marker, state, connection)
-            folder = self._folder.marker_file.parent / marker.folder
-            found = [(folder / name, what) for name, what in self._folder.damage(marker)] if known.folder else []
-            if self._folder.marker() == marker:
-                return found
+        return self._folder.verify(lambda marker: bool(self._known(marker, state, connection).folder))
