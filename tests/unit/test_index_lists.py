@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from nearfield.index.ann import Effort, build, load
-from nearfield.index.faiss import in_parts
+from nearfield.index.faiss import beside_other_work, in_parts, processors
 from nearfield.index.lists import FEW_CENTRES, Lists
 
 
@@ -73,3 +77,13 @@ def test_parts_are_all_of_it_and_what_fails_in_one_is_raised():
     ) == list(range(101))
     with pytest.raises(ZeroDivisionError):
         in_parts(lambda part: 1 // part.start, 5)
+
+
+def test_so_many_parts_as_processors_that_may_be_used():
+    parts = "from nearfield.index.faiss import in_parts; print(len(in_parts(lambda part: part, 100)))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", parts], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"
+    assert len(in_parts(lambda part: part, 100)) == processors()
+    with beside_other_work():
+        assert len(in_parts(lambda part: part, 100)) == max(1, processors() // 2)

@@ -41,3 +41,11 @@ def test_of_equal_vectors_any_will_do_but_the_querys_own():
     hits = found.found(np.tile(np.arange(50), (2, 1)), lambda rows: vectors[rows])
     assert np.flatnonzero(hits[0]).tolist() == [*range(5), *range(6, 40)]
     assert np.flatnonzero(hits[1]).tolist() == list(range(40))
+
+
+def test_fewer_vectors_than_neighbours_are_all_neighbours_but_the_query_itself():
+    vectors = unit(np.random.default_rng(5), 6)
+    own = np.array([2, -1])
+    found = neighbours(lambda rows: vectors[rows], np.arange(6), vectors[[2, 3]], own, {10: 2})[10]
+    hits = found.found(np.tile(np.arange(6), (2, 1)), lambda rows: vectors[rows])
+    assert hits.tolist() == [[True, True, False, True, True, True], [True] * 6]

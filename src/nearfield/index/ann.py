@@ -146,44 +146,46 @@ class Ann:
         if allowed is None and effort.margin is not None and self._lists is not None:
             return self._search_within(self._lists, queries, effort.candidates, effort.margin)
         parameters = self._parameters(effort.reach, allowed)
-        return _in_threads(queries, lambda: self._found(queries, effort.candidates, parameters))
-
-    def _found(self, queries: Vectors, candidates: int, parameters: Any) -> Positions:
-        faiss, asked = import_faiss(), np.ascontiguousarray(queries, np.float32)
-        found = np.empty((len(asked), candidates), np.int64)
-        scores = np.empty((len(asked), candidates), np.float32)
-        pointers = faiss.swig_ptr(scores), faiss.swig_ptr(found)
-        try:
-            # Without the checks of FAISS's own wrapper, which take as long as a tenth of the search.
-            self._index.search_c(len(asked), faiss.swig_ptr(asked), candidates, *pointers, parameters)
-        except RuntimeError as error:
-            raise NearfieldError(f"FAISS can't search a {type(self._inner).__name__} so: {error}") from error
-        return found
+        if len(queries) > FEW_QUERIES:
+            return on_all_processors(lambda: self._found(queries, effort.candidates, parameters))
+        return in_this_thread(lambda: self._found(queries, effort.candidates, parameters))
 
     def _search_within(self, lists: Lists, queries: Vectors, candidates: int, margin: float) -> Positions:
+        def find(some: slice) -> Positions:
+            asked = queries[some]
+            chosen = lists.within(asked, margin)
+            return self._found(asked, candidates, self._parameters(chosen[0].shape[1], None), chosen)
+
         if len(queries) <= FEW_QUERIES:
-            return in_this_thread(lambda: self._found_within(lists, queries, candidates, margin))
+            return in_this_thread(lambda: find(slice(None)))
         found = np.empty((len(queries), candidates), np.int64)
 
-        def search(part: slice) -> None:
+        def fill(part: slice) -> None:
             for start in range(part.start, part.stop, TOGETHER):
                 some = slice(start, min(start + TOGETHER, part.stop))
-                found[some] = self._found_within(lists, queries[some], candidates, margin)
+                found[some] = find(some)
 
-        in_parts(search, len(queries))
+        in_parts(fill, len(queries))
         return found
 
-    def _found_within(self, lists: Lists, queries: Vectors, candidates: int, margin: float) -> Positions:
+    def _found(
+        self, queries: Vectors, candidates: int, parameters: Any, chosen: tuple[Positions, Vectors] | None = None
+    ) -> Positions:
         faiss, asked = import_faiss(), np.ascontiguousarray(queries, np.float32)
-        chosen, nearness = lists.within(asked, margin)
         found = np.empty((len(asked), candidates), np.int64)
         scores = np.empty((len(asked), candidates), np.float32)
-        looked_at = faiss.swig_ptr(chosen), faiss.swig_ptr(nearness)
-        pointers = faiss.swig_ptr(scores), faiss.swig_ptr(found)
-        parameters = self._parameters(chosen.shape[1], None)
-        self._ivf.search_preassigned_c(
-            len(asked), faiss.swig_ptr(asked), candidates, *looked_at, *pointers, False, parameters, None
-        )
+        query, pointers = faiss.swig_ptr(asked), (faiss.swig_ptr(scores), faiss.swig_ptr(found))
+        try:
+            # Without the checks of FAISS's own wrapper, which take as long as a tenth of the search.
+            if chosen is None:
+                self._index.search_c(len(asked), query, candidates, *pointers, parameters)
+            else:
+                lists, nearness = map(faiss.swig_ptr, chosen)
+                self._ivf.search_preassigned_c(
+                    len(asked), query, candidates, lists, nearness, *pointers, False, parameters, None
+                )
+        except RuntimeError as error:
+            raise NearfieldError(f"FAISS can't search a {type(self._inner).__name__} so: {error}") from error
         return found
 
     def margins(self, queries: Vectors) -> dict[int, float]:
@@ -210,7 +212,7 @@ class Ann:
         efforts = Effort(1, 1), Effort(1, 1, 0.0)
         try:
             plain, within = (self.search(centres, effort) for effort in efforts)
-        except (RuntimeError, NearfieldError):
+        except NearfieldError:
             return False
         return bool((plain == within).all())
 
@@ -264,10 +266,6 @@ class Ann:
     def save(self, file: Path) -> None:
         """Write the index to a file, which the caller makes durable."""
         import_faiss().write_index(self._index, str(file))
-
-
-def _in_threads(queries: Vectors, find: Callable[[], Positions]) -> Positions:
-    return on_all_processors(find) if len(queries) > FEW_QUERIES else in_this_thread(find)
 
 
 def build(factory: str, dimension: int, count: int, read: Read) -> Ann:

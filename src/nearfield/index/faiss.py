@@ -68,7 +68,7 @@ def beside_other_work() -> Iterator[None]:
 
 def on_all_processors(work: Callable[[], Result]) -> Result:
     """Return what some work returns, in which FAISS uses all processors, or as many as OMP_NUM_THREADS says."""
-    count = _usable()
+    count = max(1, processors() // 2) if getattr(_manner, "beside", False) else processors()
 
     def widely() -> Result:
         faiss = import_faiss()
@@ -79,17 +79,14 @@ def on_all_processors(work: Callable[[], Result]) -> Result:
 
 
 def in_parts(work: Callable[[slice], Result], length: int) -> list[Result]:
-    """Return what some work returns for each part of a number of things; each processor has one part.
+    """Return what some work returns for each part of a number of things, on as many processors as above.
 
     For what FAISS itself does in one thread.
     """
-    size = max(1, ceil(length / _usable()))
+    count = on_all_processors(lambda: import_faiss().omp_get_max_threads())
+    size = max(1, ceil(length / count))
     parts = [slice(start, min(start + size, length)) for start in range(0, length, size)]
     return _in_threads([partial(in_this_thread, partial(work, part)) for part in parts])
-
-
-def _usable() -> int:
-    return max(1, processors() // 2) if getattr(_manner, "beside", False) else processors()
 
 
 def _in_threads(works: Sequence[Callable[[], Result]]) -> list[Result]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.index.ann import Positions, Read
+from nearfield.index.keys import places_of
 
 SIZE = 1 << 40
 """More than any position."""
@@ -56,7 +57,7 @@ class Truth:
         """Return which candidates are neighbours, or as near as the last of these; bool `(q, c)`."""
         rows = np.arange(len(candidates))[:, np.newaxis]
         codes = np.where(candidates >= 0, rows * SIZE + candidates, -1)
-        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        places = places_of(self.codes, codes)
         found: NDArray[np.bool_] = self.codes[places] == codes
         for row in np.flatnonzero(self.tied):
             there = np.flatnonzero((candidates[row] >= 0) & (candidates[row] != self.own[row]))
@@ -77,13 +78,13 @@ def neighbours(
         own: int64 `(q,)`, each query's own position, or -1.
         wanted: For each k, how many of the queries it is needed for.
     """
-    best = {k: _Best(min(count, len(queries)), min(k + TIES, len(live))) for k, count in wanted.items()}
+    best = {k: _Best(min(count, len(queries)), k + TIES) for k, count in wanted.items()}
     buffer = np.empty(len(queries) * AT_ONCE, np.float32)
     for start in range(0, len(live), AT_ONCE):
         positions = live[start : start + AT_ONCE]
         scores = buffer[: len(queries) * len(positions)].reshape(len(queries), -1)
         np.matmul(queries, read(positions).T, out=scores)
-        places = np.minimum(np.searchsorted(positions, own), len(positions) - 1)
+        places = places_of(positions, own)
         there = np.flatnonzero(positions[places] == own)
         scores[there, places[there]] = -np.inf
         for one in best.values():
@@ -135,8 +136,8 @@ class _Best:
         self._sort_in()
         rows = np.arange(len(self._scores))[:, np.newaxis]
         least = self._scores[:, k - 1]
-        near = self._scores >= least[:, np.newaxis] - EQUAL
-        tied = near[:, -1]
-        codes = np.sort((rows * SIZE + self._positions)[near & (self._positions >= 0)])
+        # Where fewer than k are there, and of the query itself, scores are infinitely low.
+        near = (self._scores >= least[:, np.newaxis] - EQUAL) & np.isfinite(self._scores)
+        codes = np.sort((rows * SIZE + self._positions)[near])
         count = len(self._scores)
-        return Truth(k, queries[:count], own[:count], codes, least, tied)
+        return Truth(k, queries[:count], own[:count], codes, least, near[:, -1])

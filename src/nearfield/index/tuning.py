@@ -225,14 +225,12 @@ class _Trial:
 
     def _at(self, reach: int, counts: Sequence[int]) -> list[Point]:
         """Return the points of a reach; few queries tell of one that is far from enough."""
-        shares = None
         if len(self.truth.queries) > ROUGHLY:
             shares = self._roughly._shares(reach, counts)
             most = max(shares, key=lambda share: float(share.mean()))
-            if most.mean() + FAR * max(most.std(), 1 / len(most)) / sqrt(len(most)) >= self.aim:
-                shares = None
-        shares = self._shares(reach, counts) if shares is None else shares
-        return list(self._points(reach, counts, shares))
+            if most.mean() + FAR * max(most.std(), 1 / len(most)) / sqrt(len(most)) < self.aim:
+                return list(self._points(reach, counts, shares))
+        return list(self._points(reach, counts, self._shares(reach, counts)))
 
     def _shares(self, reach: int, counts: Sequence[int]) -> list[NDArray[np.float64]]:
         """Return, for each number of candidates, the share of each query's neighbours among so many."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfield.engine.local.database import rising
+from nearfield.index.keys import places_of
 from nearfield.index.names import Names
 
 AT_ONCE = 20_000
@@ -30,8 +31,8 @@ def read_names(keys: NDArray[np.int64], connection: sqlite3.Connection) -> Names
     )
     while some := list(islice(rows, AT_ONCE)):
         known = np.array([key for key, _ in some], np.int64)
-        places = np.searchsorted(keys, known)
-        fits = keys.take(places, mode="clip") == known
+        places = places_of(keys, known)
+        fits = keys[places] == known
         names = [name.encode() for (_, name), fit in zip(some, fits.tolist(), strict=True) if fit]
         lengths[places[fits] + 1] = [len(name) for name in names]
         text += b"".join(names)
