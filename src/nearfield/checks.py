@@ -56,20 +56,19 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
     Raises:
         InvalidInput: another shape, no numbers, NaN or infinite.
     """
-    shape = f"({rows if rows is not None else 'n'}, {dimension if dimension is not None else 'd'})"
     try:
         array = np.asarray(vectors)
     except ValueError as error:
-        raise InvalidInput(f"{what} must be a float32 array of shape {shape}: {error}") from None
+        raise InvalidInput(f"{_expected(what, rows, dimension)}: {error}") from None
     if array.dtype.kind not in "fiu":
-        raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got dtype {array.dtype}")
+        raise InvalidInput(f"{_expected(what, rows, dimension)}, got dtype {array.dtype}")
     if (
         array.ndim != 2
         or rows not in (None, len(array))
         or dimension not in (None, array.shape[1])
         or not array.shape[1]
     ):
-        raise InvalidInput(f"{what} must be a float32 array of shape {shape}, got shape {array.shape}")
+        raise InvalidInput(f"{_expected(what, rows, dimension)}, got shape {array.shape}")
     if len(array) == 1 and array.dtype == np.float32 and abs(float(array[0].dot(array[0])) - 1.0) < _ROUNDING:
         return array.copy()  # as queries are that an encoder made, which then take a fifth of the time
     if array.dtype.kind != "f":
@@ -83,6 +82,11 @@ def unit_vectors(vectors: object, rows: int | None, dimension: int | None, what:
             raise _not_finite(array, what)
         units[start : start + SCALED_TOGETHER] = _scaled(part, largest)
     return units
+
+
+def _expected(what: str, rows: int | None, dimension: int | None) -> str:
+    shape = f"({rows if rows is not None else 'n'}, {dimension if dimension is not None else 'd'})"
+    return f"{what} must be a float32 array of shape {shape}"
 
 
 def _scaled(rows: NDArray[Any], largest: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from nearfield.errors import Conflict, InvalidInput, NearfieldError
 from nearfield.filters import Where, parse
 from nearfield.forks import tell_of_forks
 from nearfield.hits import Hits
-from nearfield.search import Query, SearchKeywords, SearchOptions, UnreadAnswers, search_batch
+from nearfield.search import Query, SearchKeywords, SearchOptions, UnreadAnswers, search_batch, search_options
 
 if TYPE_CHECKING:
     from nearfield.cluster import Clustering
@@ -272,10 +272,7 @@ class Collection:
             InvalidInput: an argument is out of range, or the query is empty.
             Conflict: the collection's vectors come from another encoder.
         """
-        options = SearchOptions(
-            k=k, mode=mode, where=where, semantic_weight=semantic_weight, fusion=fusion, diversity=diversity,
-            explain=explain,
-        )  # fmt: skip
+        options = search_options(k, mode, where, semantic_weight, fusion, diversity, explain)
         return search_batch(
             self._engine, lambda: self.encoder, query, options, cold=self._encoder is None, unread=self._unread
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from nearfield.documents import JSON
@@ -138,10 +138,9 @@ _set_place = _Hit.__dict__["_place"].__set__
 _set_unread = _Hit.__dict__["_unread"].__set__
 
 
-def unread_hits(unread: Unread, doc_ids: Sequence[str], scores: Sequence[float]) -> list[Hit]:
-    """Return hits whose documents are read when they are looked at."""
+def _unread_hits(unread: Unread, doc_ids: Sequence[str], scores: Sequence[float]) -> list[Hit]:
     hits = []
-    # Slots filled one by one: a search makes hits by the dozen, and their `__init__` takes twice as long.
+    # Slots filled one by one: `__init__` takes twice as long.
     for place, (doc_id, score) in enumerate(zip(doc_ids, scores, strict=True)):
         hit = _new(Hit)
         _set_doc_id(hit, doc_id)
@@ -152,7 +151,6 @@ def unread_hits(unread: Unread, doc_ids: Sequence[str], scores: Sequence[float])
     return hits
 
 
-@dataclass(frozen=True, slots=True, eq=True, repr=False)
 class Hits(Sequence[Hit]):
     """A ranked list of hits, best first; equal scores are in the order of their doc_ids.
 
@@ -163,13 +161,48 @@ class Hits(Sequence[Hit]):
       1. 0.6500  2  Learn Python.
     """
 
-    hits: list[Hit] = field(default_factory=list)
+    __slots__ = ("_doc_ids", "_hits", "_scores", "_unread")
+
+    _hits: list[Hit] | None
+    _doc_ids: list[str]
+    _scores: list[float]
+    _unread: Unread
+
+    def __init__(self, hits: Iterable[Hit] = ()) -> None:
+        self._hits = list(hits)
+
+    @classmethod
+    def unread(cls, unread: Unread, doc_ids: list[str], scores: list[float]) -> Hits:
+        """Return hits whose documents are read when they are looked at.
+
+        Each hit is made when it is first asked for, which whoever wants doc_ids and scores only never does.
+        """
+        hits = cls.__new__(cls)
+        hits._hits = None
+        hits._doc_ids, hits._scores, hits._unread = doc_ids, scores, unread
+        return hits
+
+    @property
+    def hits(self) -> list[Hit]:
+        """The hits as a list."""
+        if self._hits is None:
+            made = _unread_hits(self._unread, self._doc_ids, self._scores)
+            self._hits = self._hits or made  # another thread may have made them meanwhile
+        return self._hits
 
     def __len__(self) -> int:
-        return len(self.hits)
+        return len(self._doc_ids if self._hits is None else self._hits)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    def __eq__(self, other: object) -> bool:
+        return self.hits == other.hits if isinstance(other, Hits) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[Hits], tuple[list[Hit]]]:
+        return Hits, (self.hits,)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -185,12 +218,12 @@ class Hits(Sequence[Hit]):
     @property
     def doc_ids(self) -> list[str]:
         """The hits' doc_ids, best first."""
-        return [hit.doc_id for hit in self]
+        return list(self._doc_ids) if self._hits is None else [hit.doc_id for hit in self._hits]
 
     @property
     def scores(self) -> list[float]:
         """The hits' scores, in the hits' order."""
-        return [hit.score for hit in self]
+        return list(self._scores) if self._hits is None else [hit.score for hit in self._hits]
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return each hit as a dict that `json.dumps` takes."""

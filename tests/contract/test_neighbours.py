@@ -619,7 +619,7 @@ def damaged(model, name, how):
     ("name", "how"),
     some_slow(
         [("index.faiss", "flipped"), ("keys.npy", "missing"), ("marker.json", "truncated")],
-        ["index.faiss", "keys.npy", "names.npy", "ends.npy", "marker.json"],
+        ["index.faiss", "keys.npy", "names.npy", "marker.json"],
         ["missing", "truncated", "flipped"],
     ),
 )

@@ -295,7 +295,7 @@ def flip(file, place):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "keys.npy", "names.npy", "ends.npy"])
+@pytest.mark.parametrize("name", ["index.faiss", "keys.npy", "names.npy"])
 @pytest.mark.parametrize("how", ["flipped", "cut off", "gone"])
 def test_a_damaged_file_is_named_and_repaired(shelf, name, how):
     (file,) = shelf.path.glob(f"index/*/{name}")

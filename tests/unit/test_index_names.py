@@ -2,13 +2,11 @@ import numpy as np
 import pytest
 
 from nearfield.index.keys import distinct, places_of
-from nearfield.index.names import Names, load_names
+from nearfield.index.names import NO_TABLE, Names, is_worth_its_room, load_names, tabulated
 
 
 def names(keys, doc_ids):
-    encoded = [doc_id.encode() for doc_id in doc_ids]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    return Names(np.array(keys, np.int64), np.frombuffer(b"".join(encoded), np.uint8), ends)
+    return Names(np.array(keys, np.int64), tabulated([doc_id.encode() for doc_id in doc_ids]))
 
 
 @pytest.mark.parametrize("keys", [[5, 6, 7, 8], [5, 6, 9, 400]], ids=["without gaps", "with gaps"])
@@ -19,6 +17,8 @@ def test_a_name_is_found_by_its_key(keys, tmp_path):
     known.save(tmp_path)
     again = load_names(tmp_path, known.keys)
     assert again.find(np.array([keys[1], keys[3]])) == ["Ω-2", "last"]
+    with pytest.raises(ValueError, match="other documents"):
+        load_names(tmp_path, known.keys[:3])
 
 
 @pytest.mark.parametrize("unknown", [4, 10, 401, -1, 2**60])
@@ -28,6 +28,19 @@ def test_nothing_is_said_where_a_key_is_unknown_or_was_deleted(keys, unknown):
     assert known.find(np.array([keys[0], unknown])) is None
     assert known.find(np.array([keys[0], keys[2]])) is None
     assert names([], []).find(np.array([unknown])) is None
+
+
+def test_what_a_table_cannot_tell_is_not_known():
+    known = names([1, 2, 3], ["a\0b", "a\0", "\0a"])
+    assert known.find(np.array([1, 3])) == ["a\0b", "\0a"]
+    assert known.find(np.array([2])) is None
+    assert Names(np.arange(3), NO_TABLE).find(np.array([1])) is None
+
+
+def test_a_table_of_much_unused_room_is_not_worth_it():
+    assert is_worth_its_room(64, 1000, 1000)
+    assert is_worth_its_room(65, 1000, 32_500)
+    assert not is_worth_its_room(65, 1000, 32_499)
 
 
 def test_each_key_comes_once():

@@ -6,7 +6,7 @@ import pytest
 from indexing import QUICK_SAMPLE, answer, clustered, rows_of, searcher, truth
 from nearfield.index import nearest, tuning
 from nearfield.index.ann import Effort, build
-from nearfield.index.names import Names
+from nearfield.index.names import NO_TABLE, Names
 from nearfield.index.nearest import Approximate
 from nearfield.index.tuning import Point, Tuning, tune
 
@@ -34,7 +34,7 @@ class Finds:
 def finding(rows, positions, candidates):
     keys = np.repeat(np.arange(len(rows.counts)), rows.counts)
     chosen = {k: Point(k, Effort(0, candidates), 1.0, 1.0, 1.0, 1.0, 1.0) for k in tuning.SAMPLE}
-    names = Names(np.arange(len(rows.counts)), np.empty(0, np.uint8), np.zeros(len(rows.counts) + 1, np.int64))
+    names = Names(np.arange(len(rows.counts)), NO_TABLE)
     ann = Finds(len(keys), np.asarray(positions))
     asked = np.empty((0, rows.blocks[0].shape[1]), np.float32)
     efforts = Tuning(0.95, 1, chosen, {}, [])

@@ -72,7 +72,7 @@ def test_rescoring_equals_the_scan(passages, k, few, monkeypatch):
     rows = Rows([vectors], np.zeros(1, np.int64), np.cumsum(counts) - counts, counts)
     documents = np.sort(rng.choice(80, 40, replace=False))
     for query in (*vectors[:4], np.zeros(6, np.float32)):
-        found, scores = rescore(rows, query, documents, k)
+        found, scores = rescore(rows, query, documents, k, single=not passages)
         ((expected, expected_scores),) = best_documents(rows, query[np.newaxis], k, documents)
         assert found.tolist() == expected.tolist()
         np.testing.assert_array_equal(scores, expected_scores)

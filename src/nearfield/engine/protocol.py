@@ -97,7 +97,7 @@ class Stored:
     encoded: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ranking:
     """What one leg of a search found, best first; equal scores are in the order of the doc_ids.
 

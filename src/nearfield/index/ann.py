@@ -128,7 +128,7 @@ class Ann:
     def reaches(self) -> list[int]:
         """Return the values of `Effort.reach` to choose from, rising."""
         if self._ivf is not None:
-            steps = sorted({round(2 ** (step / 3)) for step in range(3 * 12)})  # each a quarter more than the last
+            steps = sorted({round(2 ** (step / 6)) for step in range(6 * 12)})  # each an eighth more than the last
             return [step for step in steps if step < self.lists] + [self.lists]
         if self.is_graph:
             return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]

@@ -132,7 +132,7 @@ def refine(rows: Rows, query: Vectors, documents: NDArray[np.int64], scores: Vec
     return _cut(documents, document_scores(rows, query, documents), k)
 
 
-def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int) -> Scored:
+def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int, *, single: bool = False) -> Scored:
     """Return the best of a few documents by their cosines in double precision, as `refine` does; reads each row once.
 
     Args:
@@ -140,23 +140,24 @@ def rescore(rows: Rows, query: Vectors, documents: NDArray[np.int64], k: int) ->
         query: float32 `(d,)`.
         documents: int64 `(n,)`, in any order.
         k: How many; all that tie with the k-th come, too.
+        single: Each of these is known to have one row.
     """
     if not len(documents):
         return documents, np.empty(0)
     if len(documents) > GATHERED_AT_ONCE:
         return best_documents(rows, query[np.newaxis], k, np.sort(documents))[0]
-    wanted = rows.of(documents)
+    wanted = rows.firsts[documents] if single else rows.of(documents)
     vectors = rows.gather(wanted)
     # BLAS is quicker for few rows; for many, its threads would go on spinning.
     scores = vectors.dot(query) if len(vectors) <= FEW_ROWS else np.einsum("ij,j->i", vectors, query)
     if len(wanted) > len(documents):
         return refine(rows, query, documents, _highest(scores[np.newaxis], rows.counts[documents])[0], k)
-    if not (scores.max() <= LONGEST and scores.min() >= -LONGEST):  # as the query is of unit length
+    rising = np.sort(scores)  # one step instead of three, for the least, the highest and the k-th
+    if not (rising[-1] <= LONGEST and rising[0] >= -LONGEST):  # as the query is of unit length; NaN comes last
         _check_lengths(scores, query)
-    if k < len(scores):
-        chosen = _may_be_best(scores, k)
-        documents, vectors = documents[chosen], vectors[chosen]
-    return _cut(documents, np.einsum("ij,j->i", vectors.astype(np.float64), query.astype(np.float64)), k)
+    chosen = (scores >= rising[-min(k, len(rising))] - ROUNDING).nonzero()[0]
+    exact = np.einsum("ij,j->i", vectors[chosen].astype(np.float64), query.astype(np.float64))
+    return _cut(documents[chosen], exact, k)
 
 
 def _may_be_best(scores: Vectors, k: int) -> NDArray[np.bool_]:

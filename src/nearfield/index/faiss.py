@@ -45,6 +45,8 @@ def in_this_thread(work: Callable[[], Result]) -> Result:
     """Return what some work returns, in which FAISS uses no other thread than the caller's."""
     faiss = import_faiss()
     before = faiss.omp_get_max_threads()
+    if before == 1:
+        return work()
     faiss.omp_set_num_threads(1)
     try:
         return work()

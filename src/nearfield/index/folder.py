@@ -1,8 +1,8 @@
 """An index on disk: numbered folders, never changed once the marker names them, replaced by the next.
 
 marker.json       names the folder, what it holds, and the efforts that were measured
-000003/           index.faiss: as FAISS writes it; keys.npy: the key of each position's document; names.npy and
-                  ends.npy: the documents' doc_ids; asked.npy: vectors of users' queries
+000003/           index.faiss: as FAISS writes it; keys.npy: the key of each position's document; names.npy: the
+                  documents' doc_ids; asked.npy: vectors of users' queries
 
 A process that is killed leaves at most a folder that no marker names.
 """
@@ -32,7 +32,7 @@ from nearfield.index.nearest import Approximate
 from nearfield.index.tuning import Point, Tuning
 from nearfield.stages import stage
 
-VERSION = 1
+VERSION = 2
 REMEDY = "`nearfield repair`, or removing the folder `index`, lets it be built again from the vectors"
 
 READ_AT_OPENING = 256_000_000

@@ -16,10 +16,15 @@ def places_of(known: Keys, keys: Keys) -> NDArray[np.int64]:
         keys: int64 `(m,)`.
     """
     last = len(known) - 1
-    if known[-1] - known[0] == last:  # without gaps, as they are until documents are deleted
+    if is_gapless(known):
         places: NDArray[np.int64] = np.clip(keys - known[0], 0, last)
         return places
     return np.minimum(known.searchsorted(keys), last)
+
+
+def is_gapless(keys: Keys) -> bool:
+    """Return whether each of some rising keys, at least one, is the next number, as until documents are deleted."""
+    return bool(keys[-1] - keys[0] == len(keys) - 1)
 
 
 def distinct(keys: Keys) -> Keys:

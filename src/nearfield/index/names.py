@@ -1,18 +1,28 @@
 """doc_ids of many documents in memory, by their keys: a search by a vector takes less time than SQLite to tell ten.
 
-A key is given out once and for all, with one doc_id; so what is known of a key never changes.
+They lie one after another, each in the room of the longest: so that of ten, in memory that the processor has to fetch,
+all are fetched at once. With their ends in another array, they took a twentieth of a search longer. A key is given out
+once and for all, with one doc_id; so what is known of a key never changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.index.keys import places_of
+from nearfield.index.keys import is_gapless, places_of
 
-FILES = ("names.npy", "ends.npy")
+FILE = "names.npy"
+
+NARROW = 64
+MOST_ROOM = 2.0
+"""Bytes of the longest doc_id up to which they are kept, or how many times their own bytes the room for all may be."""
+
+Table = NDArray[np.bytes_]
+NO_TABLE: Table = np.empty(0, np.bytes_)
 
 
 class Names:
@@ -20,32 +30,44 @@ class Names:
 
     Args:
         keys: int64 `(n,)`, rising.
-        text: uint8, the doc_ids as UTF-8, one after another.
-        ends: int64 `(n + 1,)`, where each ends; the first is 0.
+        table: bytes `(n,)`, each key's doc_id as UTF-8; b"" for one that isn't known. `NO_TABLE`: none is.
     """
 
-    def __init__(self, keys: NDArray[np.int64], text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+    def __init__(self, keys: NDArray[np.int64], table: Table) -> None:
         self.keys = keys
-        self.ends = ends
-        self.text = text
-        self._bytes = memoryview(text.data)
+        self.table = table
+        self._ends = (int(keys[0]), int(keys[-1])) if len(keys) and is_gapless(keys) else None
 
     def find(self, keys: NDArray[np.int64]) -> list[str] | None:
         """Return the doc_id of each key; None if one of them isn't known, or had been deleted when this was made."""
-        if not len(self.keys):
+        if not len(self.table):
             return None
-        places = places_of(self.keys, keys)
-        if not (self.keys[places] == keys).all():
-            return None
-        text = self._bytes
-        starts, ends = self.ends[places].tolist(), self.ends[places + 1].tolist()
-        found = [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        if self._ends is not None:
+            first, last = self._ends
+            wanted = keys.tolist()
+            if wanted and (min(wanted) < first or max(wanted) > last):
+                return None
+            places = keys - first
+        else:
+            places = places_of(self.keys, keys)
+            if not (self.keys[places] == keys).all():
+                return None
+        found = [name.decode() for name in self.table[places].tolist()]
         return None if "" in found else found
 
     def save(self, folder: Path) -> None:
         """Write the doc_ids to a folder; the keys are kept elsewhere."""
-        np.save(folder / FILES[0], self.text)
-        np.save(folder / FILES[1], self.ends)
+        np.save(folder / FILE, self.table)
+
+
+def tabulated(doc_ids: Sequence[bytes]) -> Table:
+    """Return doc_ids as a table has them; one that ends with NUL, which a table can't tell, as one that isn't known."""
+    return np.array([b"" if doc_id.endswith(b"\0") else doc_id for doc_id in doc_ids], np.bytes_)
+
+
+def is_worth_its_room(width: int, rows: int, used: int) -> bool:
+    """Return whether to keep a table of so many rows, each as wide, of whose bytes so many are used in all."""
+    return width <= NARROW or width * rows <= MOST_ROOM * used
 
 
 def load_names(folder: Path, keys: NDArray[np.int64]) -> Names:
@@ -59,7 +81,7 @@ def load_names(folder: Path, keys: NDArray[np.int64]) -> Names:
         ValueError: it is damaged, or of other keys.
         OSError: it can't be read.
     """
-    text, ends = (np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in FILES)
-    if len(ends) != len(keys) + 1 or ends[0] != 0 or ends[-1] != len(text):
+    table = np.asarray(np.load(folder / FILE, mmap_mode="r", allow_pickle=False))
+    if table.dtype.kind != "S" or len(table) not in (0, len(keys)):
         raise ValueError("its doc_ids are those of other documents")
-    return Names(keys, text, ends)
+    return Names(keys, table)

@@ -289,7 +289,7 @@ class Nearest:
             if candidates is None or len(candidates) + len(new[0]) < k:
                 answers.append(None)
                 continue
-            best = rescore(self.documents.rows, query, candidates, k)
+            best = rescore(self.documents.rows, query, candidates, k, single=self._passages == 1)
             if late is not None and self._is_late(positions, best, k, late):
                 answers.append(None)
                 continue

@@ -51,12 +51,13 @@ class Rows:
         """Return a copy of some rows, by their addresses, float32 `(len(rows), d)`."""
         if not len(rows) or not self.blocks:
             return np.empty((len(rows), self.blocks[0].shape[1] if self.blocks else 0), np.float32)
-        if len(self.blocks) == 1:
-            only: Vectors = self.blocks[0][rows - self.starts[0]]
-            return only
         windows, origins = self._windows
         blocks = self.starts.searchsorted(rows, side="right") - 1
-        gathered: Vectors = windows[rows * self.blocks[0].shape[1] + origins[blocks]]
+        places = rows * self.blocks[0].shape[1] + origins[blocks]
+        # A value of each row first: the processor fetches these at once, and then knows each row's page. To copy one
+        # row after another, it would wait for each; of half a million rows a search took a twentieth longer.
+        windows[:, 0].take(places)
+        gathered: Vectors = windows[places]
         return gathered
 
     @cached_property

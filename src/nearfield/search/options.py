@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypedDict
 
 from nearfield import checks
@@ -53,3 +55,26 @@ class SearchOptions:
         if self.semantic_weight is not None:
             weight = checks.share(self.semantic_weight, "semantic_weight")
         change(self, "semantic_weight", weight)
+
+
+_checked_before = lru_cache(maxsize=256, typed=True)(SearchOptions)
+
+
+def search_options(
+    k: int,
+    mode: str,
+    where: Where | None,
+    semantic_weight: float | None,
+    fusion: str,
+    diversity: float,
+    explain: bool,
+) -> SearchOptions:
+    """Return checked options; those without a condition are kept, as checking is a thirtieth of a search by a vector.
+
+    Raises:
+        InvalidInput: one is out of range.
+    """
+    if where is None:
+        with suppress(TypeError):  # unhashable, and so out of range
+            return _checked_before(k, mode, None, semantic_weight, fusion, diversity, explain)
+    return SearchOptions(k, mode, where, semantic_weight, fusion, diversity, explain)

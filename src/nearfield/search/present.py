@@ -13,7 +13,7 @@ from nearfield.hits import Explanation, Hit, Hits, Leg, Passage
 from nearfield.search.options import SearchOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """The answer to one query, in its final order, before documents are read.
 

@@ -151,32 +151,25 @@ def candidates(options: SearchOptions) -> int:
 def _find(view: View, queries: Queries, vectors: Vectors | None, options: SearchOptions) -> list[Found]:
     k = candidates(options)
     pool = max(POOL, k) if options.mode == "hybrid" else k
-    semantic: list[Ranking | None] = [None] * len(queries)
-    lexical: list[Ranking | None] = [None] * len(queries)
+    legs: dict[str, Sequence[Ranking]] = {}
     if vectors is not None:
-        semantic = list(view.semantic(vectors, pool, options.condition))
+        legs["semantic"] = view.semantic(vectors, pool, options.condition)
     if options.mode != "semantic":
-        lexical = list(view.lexical(queries.texts, pool, options.condition))
-    texts = queries.texts or [""] * len(queries)
-    rows = [None] * len(queries) if vectors is None else [row[np.newaxis] for row in vectors]
-    return [
-        _choose(view, _combine(view, near, words, options, text, vector), options)
-        for near, words, text, vector in zip(semantic, lexical, texts, rows, strict=True)
-    ]
+        legs["lexical"] = view.lexical(queries.texts, pool, options.condition)
+    found = []
+    for i in range(len(queries)):
+        text = queries.texts[i] if queries.texts else ""
+        vector = None if vectors is None else vectors[i : i + 1]
+        rankings = {name: of_all[i] for name, of_all in legs.items()}
+        found.append(_choose(view, _combine(view, rankings, options, text, vector), options))
+    return found
 
 
-def _combine(
-    view: View,
-    near: Ranking | None,
-    words: Ranking | None,
-    options: SearchOptions,
-    text: str,
-    vector: Vectors | None,
-) -> Found:
-    legs = {name: ranking for name, ranking in (("semantic", near), ("lexical", words)) if ranking is not None}
-    if near is None or words is None:
+def _combine(view: View, legs: dict[str, Ranking], options: SearchOptions, text: str, vector: Vectors | None) -> Found:
+    if len(legs) == 1:
         (ranking,) = legs.values()
         return Found(ranking.keys, ranking.scores, legs, None, text, vector)
+    near, words = legs["semantic"], legs["lexical"]
     weight = float(options.semantic_weight or 0.0)
     fuse = fusion.standardised if options.fusion == "standardised" else fusion.reciprocal_rank
     fused = fuse(

@@ -13,7 +13,7 @@ from weakref import ref
 
 from nearfield.engine.protocol import Readable, View
 from nearfield.errors import Conflict, NearfieldError, NotFound
-from nearfield.hits import Hit, Hits, unread_hits
+from nearfield.hits import Hit, Hits
 from nearfield.search.options import SearchOptions
 from nearfield.search.present import Found, present
 from nearfield.stages import stage
@@ -55,7 +55,7 @@ class UnreadAnswers:
             self.forget(answer)
             with stage("read"):
                 return present(view, found, options)
-        return Hits(unread_hits(answer, doc_ids, scores))
+        return Hits.unread(answer, doc_ids, scores)
 
     def forget(self, answer: UnreadAnswer) -> None:
         """Take an answer for read."""
