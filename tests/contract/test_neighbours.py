@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import time
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ import nearfield as nf
 from indexing import clustered, unit
 from migrating import Words
 from nearfield.documents import Document
-from nearfield.engine.local import LocalEngine, neighbours
+from nearfield.engine.local import LocalEngine, neighbours, pace
 from nearfield.engine.protocol import Record, Settings
 from nearfield.errors import CorruptCollection, InvalidInput
 from nearfield.filters import parse
@@ -201,8 +202,8 @@ def test_histories_answer_as_a_scan_does(tmp_path, index, seed, exactly):
 
 def test_it_is_built_and_extended_beside_writes_and_searches_by_itself(model, exactly, monkeypatch):
     monkeypatch.setattr(neighbours.NeighbourKeeper, "is_due", IS_DUE)
-    monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(neighbours, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(neighbours, "BUSY_LEAST", 10)
     model.put(names(0, 150))
     model.engine._indexes._vectors.wait()
@@ -218,6 +219,26 @@ def test_it_is_built_and_extended_beside_writes_and_searches_by_itself(model, ex
     assert model.engine.stats().index["scanned"] == 0
     model.remove(names(0, 5))
     model.reopen()
+    model.check()
+
+
+def test_a_writer_that_never_pauses_is_followed_after_a_while(model, exactly, monkeypatch):
+    monkeypatch.setattr(neighbours.NeighbourKeeper, "is_due", IS_DUE)
+    model.put(names(0, 150))
+    assert model.keeper._folder.marker().rows == 0  # it may be the beginning of many more
+    model.keeper._pace._patient_until = time.monotonic()
+    model.put(names(300, 5))
+    model.engine._indexes._vectors.wait()
+    first = model.keeper._folder.marker()
+    assert first.rows == sum(map(len, model.vectors.values()))
+    model.put(names(400, 40))
+    model.engine._indexes._vectors.wait()
+    assert model.keeper._folder.marker() == first
+    assert model.keeper._pace._patient_until > time.monotonic() + pace.STEADY_SECONDS / 2
+    model.keeper._pace._patient_until = time.monotonic()
+    model.put(names(500, 1))
+    model.engine._indexes._vectors.wait()
+    assert model.keeper._folder.marker().rows == sum(map(len, model.vectors.values()))
     model.check()
 
 

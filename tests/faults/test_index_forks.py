@@ -11,7 +11,7 @@ import pytest
 
 import nearfield as nf
 from forking import fork, fork_telling
-from nearfield.engine.local import neighbours
+from nearfield.engine.local import neighbours, pace
 from nearfield.engine.local.neighbours import NeighbourKeeper
 from nearfield.index import tuning
 
@@ -142,10 +142,10 @@ def test_a_child_builds_what_its_parent_then_searches(tmp_path, monkeypatch):
             wait_for_index(col)
             col.close()
 
-        monkeypatch.setattr(neighbours, "GRACE_SECONDS", 1e9)  # for the parent
+        monkeypatch.setattr(pace, "GRACE_SECONDS", 1e9)  # for the parent
         assert_exact(col)
-        monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
-        monkeypatch.setattr(neighbours, "QUIET_SECONDS", 0.0)
+        monkeypatch.setattr(pace, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(pace, "QUIET_SECONDS", 0.0)
         assert fork(work) == 0
         assert col.stats().index["kind"] == "Flat"
         assert_exact(col)

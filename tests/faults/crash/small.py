@@ -17,9 +17,8 @@ LIMITS = {
         "BUSY_SHARE": 0.2,
         "REST_SECONDS": 0.0,
         "LOOK_SECONDS": 0.0,
-        "GRACE_SECONDS": 0.0,
-        "QUIET_SECONDS": 0.0,
     },
+    "pace": {"GRACE_SECONDS": 0.0, "QUIET_SECONDS": 0.0},
     "nearfield.index.kinds": {"LEAST_ROWS": 30},
 }
 """By module, of the local engine if nothing else is said: its limits, and what they are here."""

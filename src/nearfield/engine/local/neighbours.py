@@ -26,6 +26,7 @@ from nearfield.engine.local.joined import Joined
 from nearfield.engine.local.layout import Layout
 from nearfield.engine.local.lock import FileLock
 from nearfield.engine.local.naming import read_names
+from nearfield.engine.local.pace import PAUSE_SECONDS, REST_SECONDS, Pace
 from nearfield.engine.local.reading import RowReader
 from nearfield.engine.local.state import State
 from nearfield.engine.protocol import Settings
@@ -63,20 +64,8 @@ WAIT_SECONDS = 60.0
 MOST_ASKED = 1_000
 """Queries of users that are kept, to suit them again when the index changes."""
 
-PAUSE_SECONDS = 5.0
-"""After another process was found building, until another look."""
-
-REST_SECONDS = 60.0
-"""After a failure, until another try."""
-
 LOOK_SECONDS = 1.0
 """After which a search looks whether there is another index: a look takes as long as a twentieth of a search."""
-
-QUIET_SECONDS = 2.0
-"""After a write, during which no search begins to build."""
-
-GRACE_SECONDS = 3.0
-"""After opening, during which no search begins to build: a command that searches once ends before that."""
 
 
 class NeighbourKeeper:
@@ -97,11 +86,9 @@ class NeighbourKeeper:
         self._joining = threading.Lock()
         self._joined: Joined | None = None
         self._placed: tuple[Marker, object, NDArray[np.int64]] | None = None
-        self._began = time.monotonic()
-        self._rest_until = 0.0
+        self._pace = Pace()
         self._failure = ""
         self._progress = ""
-        self._quiet_from = 0.0
         self._fine = -1  # the last generation that needed nothing
         self._file_lock: FileLock | None = None  # while it is held
 
@@ -162,17 +149,13 @@ class NeighbourKeeper:
             return False
         if not writing and self._fine == state.generation:
             return False
-        now = time.monotonic()
-        if writing:
-            self._quiet_from = now + QUIET_SECONDS
-        elif now < self._quiet_from:
-            return False  # to write, a process looks into its collection, too
-        if now < self._rest_until or (not writing and now < self._began + GRACE_SECONDS):
+        if not self._pace.may_begin(writing=writing):
             return False
         try:
-            due = self._lacks(state, *((BUSY_SHARE, BUSY_LEAST) if writing else (NEW_SHARE, NEW_LEAST)))
+            waits = writing and self._pace.is_patient
+            due = self._lacks(state, *((BUSY_SHARE, BUSY_LEAST) if waits else (NEW_SHARE, NEW_LEAST)))
         except CorruptCollection:  # which a search by vectors tells; other work needs no index
-            self._rest_until = now + REST_SECONDS
+            self._pace.rest(REST_SECONDS)
             return False
         if not due and not writing:
             self._fine = state.generation
@@ -197,16 +180,20 @@ class NeighbourKeeper:
         Raises:
             NearfieldError: it can't be built or written.
         """
+        began = time.monotonic()
         try:
             with self._locked(0.0), beside_other_work():
                 self._update(state, stop)
         except Interrupted:
             pass  # it begins again when it is due
         except Locked:  # whoever holds it is at the same work
-            self._rest_until = time.monotonic() + PAUSE_SECONDS
+            self._pace.rest(PAUSE_SECONDS)
         except (NearfieldError, MemoryError) as error:
-            self._rest_until, self._failure = time.monotonic() + REST_SECONDS, str(error) or repr(error)
+            self._pace.rest(REST_SECONDS)
+            self._failure = str(error) or repr(error)
             raise NearfieldError(f"the index of the vectors can't be built: {self._failure}") from error
+        finally:
+            self._pace.ended(began)
 
     def settle(self, state: State) -> None:
         """Bring the index up to date before its writer closes, if it lacks much and no other process is at that.
