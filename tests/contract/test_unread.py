@@ -451,3 +451,24 @@ def test_a_collection_without_vectors_finds_nothing(tmp_path):
         assert col.search(np.ones(7, np.float32), mode="semantic") == nf.Hits()
         assert col.search(np.ones((2, 7), np.float32), mode="semantic") == [nf.Hits(), nf.Hits()]
         assert col.search(np.ones((0, 7), np.float32), mode="semantic") == []
+
+
+def test_doc_ids_and_scores_are_copies_and_hits_are_made_once(col):
+    hits = search(col)
+    expected = list(hits.doc_ids), list(hits.scores)
+    hits.doc_ids.clear()
+    hits.scores.clear()
+    assert (hits.doc_ids, hits.scores) == expected
+    assert len(hits) == len(expected[0])
+    assert hits[0] is hits.hits[0] is next(iter(hits))
+    hits.doc_ids.clear()
+    assert (hits.doc_ids, hits.scores) == expected == ([hit.doc_id for hit in hits], [hit.score for hit in hits])
+
+
+@pytest.mark.parametrize("options", [{"k": True}, {"k": 1.0}, {"mode": ["semantic"]}, {"k": []}, {"diversity": True}])
+def test_options_that_equal_good_ones_are_still_refused(col, options):
+    good = {"k": 1, "mode": "semantic", "diversity": 1}
+    assert len(col.search(QUERY, **good)) == 1
+    with pytest.raises(nf.InvalidInput):
+        col.search(QUERY, **good | options)
+    assert len(col.search(QUERY, **good)) == 1
