@@ -7,10 +7,11 @@ vector that is as near: of equal vectors any will do.
 
 from __future__ import annotations
 
+import itertools
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, inf, sqrt
 
 import numpy as np
@@ -33,13 +34,17 @@ FACTORS: dict[int, tuple[tuple[float, ...], ...]] = {
 SHOWN_RECALL = 0.99
 """Up to which the curve for 10 hits goes, reach by reach, even if less was asked for; it ends with the greatest."""
 
+SHOWN_STEP = 1.2
+"""Times a reach, from which on the next is shown, where reaches lie closer."""
+
 ROUGHLY = 100
 FAR = 4.0
 """Queries that an effort is measured with first, and by how many standard errors it then falls short if it needs no
 more."""
 
-MORE_REACHES = 4
-"""Reaches that are measured beyond the first that keeps the target: with fewer candidates one may be cheaper."""
+MORE_REACHES = {10: 2, 100: 1, 1000: 1}
+"""For each number of hits, the reaches that are measured beyond the first that keeps the target: with fewer candidates
+one may be cheaper."""
 
 SURE = 2.326
 """Standard errors by which the mean must exceed the target: 99 % of normal means lie within, on one side."""
@@ -54,11 +59,11 @@ as another query does (HNSW16 and HNSW32 on 6,000 clustered vectors)."""
 SHOWN = 1.96
 """Standard errors of the 95 % interval that is shown."""
 
-TIMED = {10: 300, 100: 12, 1000: 6}
+TIMED = {10: 60, 100: 12, 1000: 6}
 TIMED_ROUGHLY = 30
 """For each number of hits, the queries whose median time is an effort's cost; and how many at most of an effort that is
-measured roughly. The candidates of a few are still in the processor's cache when the next effort is timed with them,
-which then seems to have its candidates compared in half the time."""
+measured roughly. For the fewest hits they are others each time: the few candidates of the same ones would be in the
+processor's cache from the effort before, and comparing them would seem to take half the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,7 @@ class _Trial:
         truth: The neighbours to be found.
         aim: Share of these that is enough.
         margins: With which a reach is one on the mean.
+        turns: Counts the efforts that were timed.
     """
 
     ann: Ann
@@ -185,6 +191,7 @@ class _Trial:
     truth: Truth
     aim: float
     margins: Mapping[int, float]
+    turns: Iterator[int] = field(default_factory=itertools.count)
 
     def points(self, first: int) -> list[Point]:
         """Return points of the least reach, from one on, that keeps the aim, of some more, and of the greatest."""
@@ -208,18 +215,20 @@ class _Trial:
 
         if keeps(reaches[-1]):
             least = bisect_left(reaches, True, hi=len(reaches) - 1, key=keeps)
-            for reach in reaches[least : least + 1 + MORE_REACHES]:
+            for reach in reaches[least : least + 1 + MORE_REACHES[self.truth.k]]:
                 found[reach] = found.get(reach) or self._at(reach, counts)
         return [point for reach in sorted(found) for point in found[reach]]
 
     def curve(self, points: Sequence[Point]) -> list[Point]:
         """Return the cheapest points by rising recall: of some, and of the reaches between these, measured roughly."""
         shown: list[Point] = []
+        last = 0
         for reach in self.ann.reaches():
             known = [point for point in points if point.effort.reach == reach]
-            if not known and all(point.recall < SHOWN_RECALL for point in shown):
+            if not known and reach >= SHOWN_STEP * last and all(point.recall < SHOWN_RECALL for point in shown):
                 known = self._roughly._at(reach, self._counts(FACTORS[self.truth.k][0]))
             shown += known
+            last = reach if known else last
         return _frontier(shown)
 
     @property
@@ -283,9 +292,11 @@ class _Trial:
         return mean, low, high, max(0.0, min(mean - SURE * error, certain))
 
     def _milliseconds(self, effort: Effort) -> float:
-        most = TIMED[self.truth.k] if len(self.truth.queries) > ROUGHLY else TIMED_ROUGHLY
+        queries = self.truth.queries
+        most = min(TIMED[self.truth.k], TIMED_ROUGHLY if len(queries) <= ROUGHLY else len(queries))
+        first = most * next(self.turns) if self.truth.k == min(SAMPLE) else 0
         times = []
-        for query in self.truth.queries[:most]:
+        for query in queries.take(range(first, first + most), axis=0, mode="wrap"):
             began = time.perf_counter()
             positions = self.ann.search(query[np.newaxis], self._asked(effort))[0]
             _cosines(self.read(positions[(positions >= 0) & self.is_live[positions]]), query)
