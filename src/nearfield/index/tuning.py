@@ -49,8 +49,9 @@ one may be cheaper."""
 SURE = 2.326
 """Standard errors by which the mean must exceed the target: 99 % of normal means lie within, on one side."""
 
-RESERVE = 0.1
-"""Share of the neighbours that the target lets go of, which is not let go of: users ask other things than a sample."""
+RESERVE = 0.15
+"""Share of the neighbours that the target lets go of, which is not let go of: users ask other things than a sample, and
+the cheapest of many efforts that seem to be enough was measured with luck."""
 
 RESERVE_OF_GRAPHS = 0.75
 """The same for a graph: an own vector is one of its nodes, linked to its neighbours, and misses a third as many of them
