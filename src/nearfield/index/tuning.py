@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, inf, sqrt
+from math import ceil, inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ SAMPLE = {10: 1000, 100: 200, 1000: 60}
 """Numbers of hits for which the effort is set, and how many queries each is measured with."""
 
 FACTORS: dict[int, tuple[tuple[float, ...], ...]] = {
-    10: ((1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24), (32, 64, 128, 256)),
+    10: ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24), (32, 64, 128, 256)),
     100: ((1, 2, 3, 4, 6, 8, 12), (16, 32)),
     1000: ((1, 1.5, 2, 3, 4), (8,)),
 }
@@ -149,7 +149,7 @@ def tune(ann: Ann, read: Read, live: Positions, target: float, asked: Vectors | 
         points = trial.points(first)
         keeping = [point for point in points if point.sure >= aim]
         if keeping:
-            chosen[k] = min(keeping, key=lambda point: point.milliseconds)
+            chosen[k] = min(zip(keeping, _likely_times(points, keeping), strict=True), key=lambda pair: pair[1])[0]
             first = chosen[k].effort.reach
         all_lists = [point.effort.candidates for point in keeping if point.effort.reach == ann.reaches()[-1]]
         if all_lists and ann.selects:
@@ -309,6 +309,22 @@ def _cosines(vectors: Vectors, query: Vectors) -> Vectors:
     # Not by BLAS, whose threads spin after such a product.
     cosines: Vectors = np.einsum("ij,j->i", vectors, query)
     return cosines
+
+
+def _likely_times(measured: Sequence[Point], points: Sequence[Point]) -> list[float]:
+    """Return the times of some points on the plane over reach and candidates that fits all measured ones best.
+
+    Two efforts that lie close differ by less than the error of timing them, and the luckiest would be chosen.
+    """
+    timed = [point for point in measured if isfinite(point.milliseconds)]
+    shares = np.array([_place(point) for point in timed]) / np.array([[point.milliseconds] for point in timed])
+    plane = np.linalg.lstsq(shares, np.ones(len(timed)), rcond=None)[0]  # by the least relative error
+    times: list[float] = (np.array([_place(point) for point in points]) @ plane).tolist()
+    return times
+
+
+def _place(point: Point) -> tuple[float, float, float]:
+    return 1.0, point.effort.reach, point.effort.candidates
 
 
 def _frontier(points: Iterable[Point]) -> list[Point]:
