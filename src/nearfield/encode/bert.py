@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.encode.graph import Tensors, build_graph
+from nearfield.encode.graph import Form, Tensors, build_graph
 from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
 from nearfield.encode.int8.kept import ranges_of
@@ -39,7 +39,10 @@ LET_GO = 16
 """Calls after which the memory of the model's file is given back, which costs a tenth of a millisecond."""
 
 FEW_TOKENS = 2048
-"""Up to so many tokens in a call use the graph compiled for latency; more are worth compiling one for throughput."""
+"""Up to so many tokens in a call use the graph compiled for latency, which is never in int8: there is little to gain.
+
+More are worth compiling one for throughput.
+"""
 
 
 class BertEncoder:
@@ -67,8 +70,8 @@ class BertEncoder:
         Args:
             folder: The model's files.
             name: What to call it; the folder if not given.
-            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers; the others in
-                bfloat16 or float32), or "auto": the quickest on this
+            precision: "float32", "bfloat16", "int8" (products with weights in eight-bit integers, for documents in
+                calls of more than a few texts; the others in bfloat16 or float32), or "auto": the quickest on this
                 processor that was measured to find as well.
             truncate_dim: Cut vectors to this length, for models trained so (Matryoshka: Kusupati et al. 2022). They
                 are not normalised again, as sentence-transformers doesn't. What the folder names, if not given.
@@ -86,7 +89,7 @@ class BertEncoder:
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
         self._calls = 0
-        self._locks = {name: threading.Lock() for name in ("one", "many")}
+        self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
 
     @property
     def name(self) -> str:
@@ -144,26 +147,26 @@ class BertEncoder:
         Raises:
             InvalidInput: a text is not a str or holds a lone surrogate, or the model's files are damaged.
         """
-        return self._encode(texts, self._settings.document_prompt)
+        return self._encode(texts, self._settings.document_prompt, lambda: self._bulk)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of queries, as `encode_documents` but with the query prompt."""
-        return self._encode(texts, self._settings.query_prompt)
+        """Return the vectors of queries, as `encode_documents` but with the query prompt, and never in int8."""
+        return self._encode(texts, self._settings.query_prompt, lambda: self._many)
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+    def _encode(self, texts: Sequence[str], prompt: str, many: Callable[[], Runner]) -> Vectors:
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dimension), np.float32)
         place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
-        vectors = self._encode_distinct([prompt + text for text in place])
+        vectors = self._encode_distinct([prompt + text for text in place], many)
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
 
-    def _encode_distinct(self, texts: list[str]) -> Vectors:
+    def _encode_distinct(self, texts: list[str], many: Callable[[], Runner]) -> Vectors:
         vectors = np.empty((len(texts), self.dimension), np.float32)
         rows: deque[NDArray[np.intp]] = deque()
         first = self._tokens.ids(texts[:BLOCK])
         tokens = sum(min(len(one) + self._tokens.special, self._settings.max_length) for one in first)
-        runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else self._many
+        runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
         for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
         self._checked_digest()
@@ -205,9 +208,17 @@ class BertEncoder:
 
     @property
     def _many(self) -> Runner:
-        """For many texts."""
+        """For many texts that must not be rounded."""
         with self._locks["many"]:
             return self._throughput
+
+    @property
+    def _bulk(self) -> Runner:
+        """For many texts."""
+        if self.precision != "int8":
+            return self._many
+        with self._locks["bulk"]:
+            return self._rounded
 
     @cached_property
     def _latency(self) -> Runner:
@@ -217,15 +228,16 @@ class BertEncoder:
     def _throughput(self) -> Runner:
         return self._compile("THROUGHPUT")
 
+    @cached_property
+    def _rounded(self) -> Runner:
+        measure = partial(calibrate, self._settings, self._tensors, self._tokens)
+        return self._compile("THROUGHPUT", int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure)))
+
     @property
     def _tensors(self) -> Tensors:
         return self._weights.tensors | self._head.tensors
 
-    def _compile(self, hint: str) -> Runner:
-        form = None
-        if self.precision == "int8":
-            measure = partial(calibrate, self._settings, self._tensors, self._tokens)
-            form = int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure))
+    def _compile(self, hint: str, form: Form | None = None) -> Runner:
         graph = build_graph(self._settings, self._tensors, self._tokens.size, form)
         return Runner(graph, half=self.precision != "float32" and has_bfloat16(), hint=hint)
 

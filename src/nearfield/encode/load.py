@@ -41,7 +41,7 @@ def load_encoder(
             `nearfield.encode.models.find_model` says where a name is looked up. An OpenAI-compatible endpoint has a
             name such as "https://api.openai.com/v1#text-embedding-3-small" (`RemoteEncoder.from_name`).
         precision: "float32", "bfloat16", "int8", or "auto": the quickest on this processor that was measured to find
-            as well, which for all-MiniLM-L6-v2 is int8. bfloat16 changes cosines by less than
+            as well, which for all-MiniLM-L6-v2 is int8 in calls of many texts. bfloat16 changes cosines by less than
             0.0005, int8 by 0.001 on the mean; precision is no part of the fingerprint. Leave it out for an object.
         truncate_dim: Cut vectors to this length, for models trained so (Matryoshka); not normalised again.
         runtime: "nearfield", or "sentence-transformers" for any other architecture and for GPUs; that needs the extra

@@ -17,8 +17,8 @@ class Encoder(Protocol):
     """Turns texts into vectors; every encoder passes `nearfield.testing.check_encoder`.
 
     Vectors needn't have unit length: a collection normalises what it stores and what it searches with. Encoding the
-    same text gives the same vector up to rounding, alone or in a batch: a cosine of .999, or .99 where int8 is computed
-    in. Methods may be called from several threads.
+    same text gives the same vector up to rounding, alone or in a batch: a cosine of .999, or, where documents in bulk
+    are computed in int8, .99. Methods may be called from several threads.
     """
 
     @property
