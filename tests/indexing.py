@@ -9,7 +9,7 @@ import numpy as np
 from nearfield.index.ann import build
 from nearfield.index.exact import best_documents
 from nearfield.index.folder import approximate
-from nearfield.index.names import Names, tabulated
+from nearfield.index.names import Names
 from nearfield.index.nearest import Approximate, Documents, Nearest
 from nearfield.index.rows import Rows
 from nearfield.index.tuning import tune
@@ -45,7 +45,7 @@ def approximated(rows: Rows, factory: str, target: float = 0.95, live: np.ndarra
     dimension = rows.blocks[0].shape[1]
     ann = build(factory, dimension, len(places), lambda some: rows.gather(places[some]))
     tuning = tune(ann, lambda some: rows.gather(places[some]), np.arange(len(places)), target)
-    return approximate(ann, keys, tuning, factory, Names(slots, tabulated([b"d%d" % slot for slot in slots])))
+    return approximate(ann, keys, tuning, factory, Names(slots, np.array([f"d{slot}" for slot in slots], np.bytes_)))
 
 
 def searcher(found: Approximate, rows: Rows, live: np.ndarray | None = None, first_new: int | None = None) -> Nearest:

@@ -1,5 +1,7 @@
 """What a search does with candidates that are too few, or of too few documents, to hold the best."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -167,3 +169,17 @@ def test_under_a_filter_more_candidates_are_compared_the_more_codes_err(monkeypa
         asked.add(ann.asked[-1])
     assert np.mean(recalls) >= 0.95
     assert (max(asked) > 40) == (error > 0)
+
+
+def test_the_likely_time_of_an_effort_is_not_the_luckiest_measurement():
+    rng = np.random.default_rng(3)
+    places = [(reach, candidates) for reach in (8, 16, 24, 32) for candidates in (10, 240)]
+    times = [20 + 3 * reach + 0.5 * candidates for reach, candidates in places]
+    measured = [
+        Point(10, Effort(*place), 1.0, 1.0, 1.0, 1.0, time * (1 + 0.03 * rng.standard_normal()))
+        for place, time in zip(places, times, strict=True)
+    ]
+    likely = tuning._likely_times([*measured, replace(measured[0], milliseconds=np.inf)], measured)
+    np.testing.assert_allclose(likely, times, rtol=0.06)
+    one_reach = [replace(point, effort=Effort(0, 10 * n), milliseconds=float(n)) for n, point in enumerate(measured, 1)]
+    np.testing.assert_allclose(tuning._likely_times(one_reach, one_reach), range(1, 9))

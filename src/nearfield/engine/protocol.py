@@ -97,7 +97,7 @@ class Stored:
     encoded: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen, like `nearfield.search.present.Found`
 class Ranking:
     """What one leg of a search found, best first; equal scores are in the order of the doc_ids.
 

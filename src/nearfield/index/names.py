@@ -7,7 +7,6 @@ once and for all, with one doc_id; so what is known of a key never changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ class Names:
 
     Args:
         keys: int64 `(n,)`, rising.
-        table: bytes `(n,)`, each key's doc_id as UTF-8; b"" for one that isn't known. `NO_TABLE`: none is.
+        table: bytes `(n,)`, each key's doc_id as UTF-8, in which no NUL is; b"" if it isn't known. `NO_TABLE`: none is.
     """
 
     def __init__(self, keys: NDArray[np.int64], table: Table) -> None:
@@ -58,11 +57,6 @@ class Names:
     def save(self, folder: Path) -> None:
         """Write the doc_ids to a folder; the keys are kept elsewhere."""
         np.save(folder / FILE, self.table)
-
-
-def tabulated(doc_ids: Sequence[bytes]) -> Table:
-    """Return doc_ids as a table has them; one that ends with NUL, which a table can't tell, as one that isn't known."""
-    return np.array([b"" if doc_id.endswith(b"\0") else doc_id for doc_id in doc_ids], np.bytes_)
 
 
 def is_worth_its_room(width: int, rows: int, used: int) -> bool:

@@ -13,7 +13,7 @@ from nearfield.hits import Explanation, Hit, Hits, Leg, Passage
 from nearfield.search.options import SearchOptions
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen, as every search makes one, and its fields would take twice as long
 class Found:
     """The answer to one query, in its final order, before documents are read.
 

@@ -18,7 +18,7 @@ GetEncoder: TypeAlias = Callable[[], Encoder]
 """Loads the encoder only when it is needed."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen, like `Found`
 class Queries:
     """Checked queries: texts, or a vector, and whether the caller gave one or a list."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nearfield.engine.local.database import rising
 from nearfield.index.keys import places_of
-from nearfield.index.names import NO_TABLE, Names, Table, is_worth_its_room, tabulated
+from nearfield.index.names import NO_TABLE, Names, Table, is_worth_its_room
 
 AT_ONCE = 20_000
 """Rows that are in memory as Python's objects, which take ten times the bytes of a doc_id."""
@@ -38,7 +38,7 @@ def read_names(keys: NDArray[np.int64], connection: sqlite3.Connection) -> Names
         longest, width, used = max(lengths, default=0), max([width, *lengths]), used + sum(lengths)
         if not is_worth_its_room(longest, len(doc_ids), sum(lengths)):
             return Names(keys, NO_TABLE)
-        pieces.append((places[fits], tabulated(doc_ids)))
+        pieces.append((places[fits], np.array(doc_ids, np.bytes_)))
     if not is_worth_its_room(width, len(keys), used):
         return Names(keys, NO_TABLE)
     whole = np.zeros(len(keys), f"S{max(width, 1)}")
