@@ -85,6 +85,40 @@ def test_several_threads_at_once(small: BertEncoder, monkeypatch: pytest.MonkeyP
             np.testing.assert_allclose(found, right, atol=1e-5)
 
 
+@pytest.mark.parametrize(("few", "graph"), [(4, "_throughput"), (5, "_latency")])
+def test_a_long_text_alone_has_the_graph_for_many(
+    small: BertEncoder, monkeypatch: pytest.MonkeyPatch, few: int, graph: str
+) -> None:
+    wanted = load_encoder(MODELS / "mean", precision="float32").encode_queries(["how to build", "river"])[0]
+    monkeypatch.setattr(bert_module, "FEW_TOKENS", few)
+    found = small.encode_queries(["how to build"])  # five tokens with [CLS] and [SEP]
+    assert found.shape == (1, small.dimension)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[0], wanted, atol=1e-5)
+    assert {"_throughput", "_latency"} & set(vars(small)) == {graph}
+
+
+def test_vectors_of_one_text_stay_as_they_were_when_the_next_is_encoded(small: BertEncoder) -> None:
+    first = small.encode_queries(["river"])
+    kept = first.copy()
+    small.encode_queries(["how to build clusters"])
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(1000.0, 1), (0.0, 4)])
+def test_the_files_memory_is_given_back_now_and_then(
+    small: BertEncoder, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    monkeypatch.setattr(bert_module, "LET_GO", seconds)
+    given: list[None] = []
+    monkeypatch.setattr(type(small._weights), "let_go", lambda _: given.append(None))
+    wanted = small.encode_documents(["river", "build"])
+    for text in ("river", "build"):
+        small.encode_documents([text])
+    np.testing.assert_allclose(small.encode_documents(["river", "build"]), wanted, atol=1e-5)
+    assert len(given) == times
+
+
 def test_no_texts_and_the_limit() -> None:
     encoder = load_encoder()
     assert encoder.encode_documents([]).shape == encoder.encode_queries([]).shape == (0, 384)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -35,8 +36,11 @@ BATCH_TOKENS = 512
 BLOCK = 4096
 """Texts that are tokenised and sorted by length together."""
 
-LET_GO = 16
-"""Calls after which the memory of the model's file is given back, which costs a tenth of a millisecond."""
+LET_GO = 1.0
+"""Seconds after which the memory of the model's file is given back, in which tokens' vectors are looked up.
+
+Given back after every 16 queries, it made each a twentieth slower, as what is looked up must be mapped again.
+"""
 
 FEW_TOKENS = 2048
 """Up to so many tokens in a call use the graph compiled for latency, which is never in int8: there is little to gain.
@@ -88,7 +92,7 @@ class BertEncoder:
         self._settings = read_settings(self._folder, truncate_dim=truncate_dim)
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
-        self._calls = 0
+        self._let_go_at = 0.0
         self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
 
     @property
@@ -157,9 +161,19 @@ class BertEncoder:
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dimension), np.float32)
+        if len(checked) == 1:
+            return self._encode_one(prompt + checked[0], many)
         place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
         vectors = self._encode_distinct([prompt + text for text in place], many)
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
+
+    def _encode_one(self, text: str, many: Callable[[], Runner]) -> Vectors:
+        """As `_encode_distinct` for one text: somebody waits for a query."""
+        batch = self._tokens.matrix(self._tokens.ids([text]), self._settings.max_length)
+        runner = self._one if batch[1][0] <= FEW_TOKENS else many()
+        vectors = runner.run_one(batch)
+        self._after_call()
+        return vectors
 
     def _encode_distinct(self, texts: list[str], many: Callable[[], Runner]) -> Vectors:
         vectors = np.empty((len(texts), self.dimension), np.float32)
@@ -169,12 +183,15 @@ class BertEncoder:
         runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
         for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
+        self._after_call()
+        return vectors
+
+    def _after_call(self) -> None:
         self._checked_digest()
-        if self._calls % LET_GO == 0:
+        if time.monotonic() >= self._let_go_at:
             # What is compiled has weights of its own, often of half the size; it reads the file's for new shapes only.
             self._weights.let_go()
-        self._calls += 1
-        return vectors
+            self._let_go_at = time.monotonic() + LET_GO
 
     def _batches(self, texts: list[str], first: list[Ids], rows: deque[NDArray[np.intp]]) -> Iterator[Batch]:
         """Yield batches of texts of similar length, and append the places of each one's texts to `rows`.

@@ -41,6 +41,7 @@ class Runner:
         }
         self._compiled = core().compile_model(graph, _DEVICE, options)
         self._streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._tensor = import_openvino().Tensor
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -62,6 +63,14 @@ class Runner:
             for request, _ in running:
                 request.wait()
 
+    def run_one(self, batch: Batch) -> Vectors:
+        """Return what `run` yields for one batch, a tenth of a millisecond sooner."""
+        request = self._take()
+        for place, values in enumerate(batch):
+            request.set_input_tensor(place, self._tensor(values, shared_memory=True))
+        request.infer(share_outputs=True)
+        return self._done(request)
+
     def _take(self) -> Any:
         with self._lock:
             if self._idle:
@@ -71,6 +80,9 @@ class Runner:
     def _finish(self, started: tuple[Any, Batch]) -> Vectors:
         request, _ = started
         request.wait()
+        return self._done(request)
+
+    def _done(self, request: Any) -> Vectors:
         vectors: Vectors = request.get_output_tensor().data.copy()
         with self._lock:
             self._idle.append(request)
