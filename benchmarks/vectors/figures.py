@@ -60,6 +60,7 @@ def _latencies(own: Measured, known: dict[str, Measured], documents: int) -> lis
         rows.append((f"p50 with a filter, the slowest ({slowest})", f"{value:.2f} ms", f"<= {bar} ms", value <= bar))
     pairs = [
         ("nearfield", "faiss-hnsw", 1.25),
+        ("nearfield", "faiss-hnsw-same", 1.25),
         ("nearfield", "faiss-hnsw-200", 1.25),
         ("nearfield-read", "qdrant", 1.0),
     ]

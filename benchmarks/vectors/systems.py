@@ -19,6 +19,7 @@ class Entry:
         stored: Systems with the same word share what one of them has built.
         module: Where its class is.
         options: Of the class.
+        matches: The system whose recall without a filter its setting must reach; "": the wanted recall.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Entry:
     stored: str
     module: str
     options: dict[str, Any] = field(default_factory=dict)
+    matches: str = ""
 
     @property
     def own(self) -> bool:
@@ -48,6 +50,15 @@ def entries(opening: dict[str, Any]) -> list[Entry]:
             {**own, "read": True},
         ),
         Entry("faiss-hnsw", "FAISS HNSW32 + bitmap, ids", "faiss", "faiss-40", "system_faiss", {"construction": 40}),
+        Entry(
+            "faiss-hnsw-same",
+            "FAISS HNSW32, nearfield's recall",
+            "faiss",
+            "faiss-40",
+            "system_faiss",
+            {"construction": 40},
+            matches="nearfield",
+        ),
         Entry(
             "faiss-hnsw-200", "FAISS HNSW32 efC 200, ids", "faiss", "faiss-200", "system_faiss", {"construction": 200}
         ),
