@@ -18,7 +18,7 @@ class Measured(Base):
         super().__init__(source, folder)
         self._construction = construction
         if construction is not None:
-            self.settings = (10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 200, 256, 384, 512, 800)
+            self.settings = (*range(10, 64, 2), *range(64, 128, 8), 128, 160, 200, 256, 384, 512, 800)
 
     def build(self) -> dict[str, Any]:
         """Store and index all documents."""

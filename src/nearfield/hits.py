@@ -54,11 +54,15 @@ class Explanation:
     plan: dict[str, str]
 
 
+Late = tuple[str, str, dict[str, JSON], Passage, Explanation | None]
+"""What comes with a hit's document: its text, title and metadata, the passage, and the explanation."""
+
+
 class Unread(Protocol):
     """The hits of an answer whose documents are read when somebody looks at one."""
 
-    def read(self) -> Sequence[Hit]:
-        """Return the whole hits; those of a later call are the same."""
+    def read(self) -> Sequence[Late]:
+        """Return what each hit lacks; it is the same at a later call."""
         ...
 
 
@@ -72,7 +76,7 @@ class _Hit:
 
 
 _LATE = ("text", "title", "metadata", "passage", "explanation")
-"""Fields of a hit that come with its document."""
+"""Fields of a hit that come with its document, in the order of `Late`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,9 @@ class Hit(_Hit):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             unread = self._unread
             if unread is not None:  # else another thread has filled the fields since
-                whole = unread.read()[self._place]
-                for late in _LATE:
-                    object.__setattr__(self, late, getattr(whole, late))
-                object.__setattr__(self, "_unread", None)
+                for fill, value in zip(_fill_late, unread.read()[self._place], strict=True):
+                    fill(self, value)
+                _set_unread(self, None)
             return object.__getattribute__(self, name)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,6 +139,7 @@ _set_doc_id = Hit.__dict__["doc_id"].__set__
 _set_score = Hit.__dict__["score"].__set__
 _set_place = _Hit.__dict__["_place"].__set__
 _set_unread = _Hit.__dict__["_unread"].__set__
+_fill_late = [Hit.__dict__[name].__set__ for name in _LATE]
 
 
 def _unread_hits(unread: Unread, doc_ids: Sequence[str], scores: Sequence[float]) -> list[Hit]:

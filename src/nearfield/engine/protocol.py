@@ -84,7 +84,7 @@ class Bookmark:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, like `nearfield.search.present.Found`
 class Stored:
     """A document as an engine returns it; `encoded` tells that its vectors are the encoder's, and not given ones."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nearfield.encode.protocol import Vectors
 from nearfield.engine.protocol import Keys, Ranking, Stored, View
-from nearfield.hits import Explanation, Hit, Hits, Leg, Passage
+from nearfield.hits import Explanation, Hit, Hits, Late, Leg, Passage
 from nearfield.search.options import SearchOptions
 
 
@@ -43,22 +43,24 @@ class Found:
 def present(view: View, found: Found, options: SearchOptions) -> Hits:
     """Return the hits, with each document's best passage."""
     documents = view.read(found.keys)
+    late = _late_of(view, documents, found, options)
+    scores = found.scores.tolist()
+    rows = zip(documents, scores, late, strict=True)
+    return Hits(Hit(document.doc_id, score, *fields) for document, score, fields in rows)
+
+
+def read_late(view: View, found: Found, options: SearchOptions) -> list[Late]:
+    """Return what the hits have beside their doc_ids and scores."""
+    return _late_of(view, view.read(found.keys), found, options)
+
+
+def _late_of(view: View, documents: list[Stored], found: Found, options: SearchOptions) -> list[Late]:
     places = _best_passages(view, documents, found)
     explanations = _explain(found, options) if options.explain else [None] * len(documents)
-    return Hits(
-        [
-            Hit(
-                doc_id=document.doc_id,
-                score=float(score),
-                text=document.text,
-                title=document.title,
-                metadata=document.metadata,
-                passage=_passage(document, place),
-                explanation=explanation,
-            )
-            for document, score, place, explanation in zip(documents, found.scores, places, explanations, strict=True)
-        ]
-    )
+    return [
+        (document.text, document.title, document.metadata, _passage(document, place), explanation)
+        for document, place, explanation in zip(documents, places, explanations, strict=True)
+    ]
 
 
 def _passage(document: Stored, place: int) -> Passage:

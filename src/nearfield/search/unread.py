@@ -13,9 +13,9 @@ from weakref import ref
 
 from nearfield.engine.protocol import Readable, View
 from nearfield.errors import Conflict, NearfieldError, NotFound
-from nearfield.hits import Hit, Hits
+from nearfield.hits import Hits, Late
 from nearfield.search.options import SearchOptions
-from nearfield.search.present import Found, present
+from nearfield.search.present import Found, present, read_late
 from nearfield.stages import stage
 
 MOST_UNREAD = 10_000
@@ -110,11 +110,11 @@ class UnreadAnswer:
         self._options = options
         self._state = view.generation, view.fingerprint
         self._doc_ids = doc_ids
-        self._read: list[Hit] = []
+        self._read: list[Late] = []
         self._failure: NearfieldError | None = None
 
-    def read(self) -> list[Hit]:
-        """Return the hits with their documents, read at the first call.
+    def read(self) -> list[Late]:
+        """Return what the hits have beside doc_ids and scores, read at the first call.
 
         Raises:
             NotFound: a document was deleted or replaced.
@@ -124,12 +124,12 @@ class UnreadAnswer:
         found = self._found
         if found is not None:
             try:
-                hits = self._read_documents(found)
+                late = self._read_documents(found)
             except NearfieldError:
                 if self._found is not None:  # else another thread has read them in time
                     raise
             else:
-                self._read = self._read or hits
+                self._read = self._read or late
                 self._found = None
                 self._answers.forget(self)
         return self._read
@@ -142,12 +142,12 @@ class UnreadAnswer:
             self._failure = error.with_traceback(None)
             self._answers.forget(self)
 
-    def _read_documents(self, found: Found) -> list[Hit]:
+    def _read_documents(self, found: Found) -> list[Late]:
         if self._failure is not None:
             raise self._failure
         with self._engine.view() as view, stage("read"):
             self._check(view, found)
-            return present(view, found, self._options).hits
+            return read_late(view, found, self._options)
 
     def _check(self, view: View, found: Found) -> None:
         generation, fingerprint = self._state

@@ -29,8 +29,8 @@ class Connection(sqlite3.Connection):
     immutable = False
 
 
-def connect(file: Path, *, read_only: bool) -> Connection:
-    """Return a connection that any thread may use, one at a time.
+def connect(file: Path, *, read_only: bool, pages: int | None = None) -> Connection:
+    """Return a connection that any thread may use, one at a time; it keeps so many pages of the file, if given.
 
     Raises:
         CorruptCollection: the file is missing, or is no database.
@@ -55,6 +55,8 @@ def connect(file: Path, *, read_only: bool) -> Connection:
     connection.immutable = "immutable" in access
     try:
         connection.execute("PRAGMA schema_version")  # reads the file's head
+        if pages is not None:
+            connection.execute(f"PRAGMA cache_size = {pages}")
     except sqlite3.DatabaseError as error:
         connection.close()
         raise failure(file, error) from error

@@ -33,6 +33,12 @@ LOG_BYTES = 4_000_000
 MOST_IDLE = 16
 """Connections that are kept for the next readers."""
 
+READER_PAGES = 60
+"""Pages that a reader's connection keeps, for those at the tables' roots; the system has all in memory anyhow.
+
+Ten hits are read in a fifth less time than with the usual 500, whose copies don't stay in the processor's cache.
+"""
+
 _NEVER_CLOSED: list[sqlite3.Connection] = []
 
 
@@ -117,7 +123,7 @@ class Database:
             if self._forking:
                 # Nobody begins to read while the process forks, unless he must in order to come to an end.
                 self._turn.wait_for(lambda: not self._forking or thread in self._in_use.values())
-            connection = self._idle.pop() if self._idle else self._connect()
+            connection = self._idle.pop() if self._idle else self._connect(READER_PAGES)
             self._in_use[connection] = thread
         return connection
 
@@ -132,8 +138,8 @@ class Database:
             if self._forking:
                 self._turn.notify_all()
 
-    def _connect(self) -> Connection:
-        return connect(self._file, read_only=self._read_only)
+    def _connect(self, pages: int | None = None) -> Connection:
+        return connect(self._file, read_only=self._read_only, pages=pages)
 
     def failure(self, error: sqlite3.DatabaseError) -> NearfieldError:
         """Return what an error of SQLite means for the collection."""
