@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from nearfield.encode.probing import DOCUMENTS, QUERIES
 
 # Texts that a collection has encoded to know its encoder again.
 PROBED = {*DOCUMENTS, *QUERIES}
+
+# A shell has what it starts in the background ignore SIGINT, and Python then has no KeyboardInterrupt to test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where modules lie that several folders of tests share.
 sys.path.insert(0, str(Path(__file__).parent))
