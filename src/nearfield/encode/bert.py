@@ -20,6 +20,7 @@ from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
 from nearfield.encode.int8.kept import ranges_of
 from nearfield.encode.int8.ranges import calibrate
+from nearfield.encode.latency import LatencyGraphs, LatencyRunner
 from nearfield.encode.model_identity import model_identity
 from nearfield.encode.precision import check_precision, choose_precision
 from nearfield.encode.protocol import Vectors
@@ -93,7 +94,8 @@ class BertEncoder:
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
         self._let_go_at = 0.0
-        self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
+        self._latency = LatencyGraphs(self._settings.max_length)
+        self._locks = {name: threading.Lock() for name in ("many", "bulk")}
 
     @property
     def name(self) -> str:
@@ -170,7 +172,7 @@ class BertEncoder:
     def _encode_one(self, text: str, many: Callable[[], Runner]) -> Vectors:
         """As `_encode_distinct` for one text: somebody waits for a query."""
         batch = self._tokens.matrix(self._tokens.ids([text]), self._settings.max_length)
-        runner = self._one if batch[1][0] <= FEW_TOKENS else many()
+        runner = self._few(width=batch[0].shape[1]) if batch[1][0] <= FEW_TOKENS else many()
         vectors = runner.run_one(batch)
         self._after_call()
         return vectors
@@ -180,7 +182,7 @@ class BertEncoder:
         rows: deque[NDArray[np.intp]] = deque()
         first = self._tokens.ids(texts[:BLOCK])
         tokens = sum(min(len(one) + self._tokens.special, self._settings.max_length) for one in first)
-        runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
+        runner = self._few() if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
         for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
         self._after_call()
@@ -217,11 +219,9 @@ class BertEncoder:
 
     # Each is compiled once, whatever the number of threads that ask first, and none waits for another.
 
-    @property
-    def _one(self) -> Runner:
-        """For few texts."""
-        with self._locks["one"]:
-            return self._latency
+    def _few(self, width: int | None = None) -> LatencyRunner:
+        """For few texts, or for a single one of a width."""
+        return self._latency.runner(width, self._build, partial(self._compile, hint="LATENCY"))
 
     @property
     def _many(self) -> Runner:
@@ -238,24 +238,23 @@ class BertEncoder:
             return self._rounded
 
     @cached_property
-    def _latency(self) -> Runner:
-        return self._compile("LATENCY")
-
-    @cached_property
     def _throughput(self) -> Runner:
-        return self._compile("THROUGHPUT")
+        return self._compile(self._build(), hint="THROUGHPUT")
 
     @cached_property
     def _rounded(self) -> Runner:
         measure = partial(calibrate, self._settings, self._tensors, self._tokens)
-        return self._compile("THROUGHPUT", int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure)))
+        form = int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure))
+        return self._compile(self._build(form=form), hint="THROUGHPUT")
 
     @property
     def _tensors(self) -> Tensors:
         return self._weights.tensors | self._head.tensors
 
-    def _compile(self, hint: str, form: Form | None = None) -> Runner:
-        graph = build_graph(self._settings, self._tensors, self._tokens.size, form)
+    def _build(self, width: int | None = None, form: Form | None = None) -> Any:
+        return build_graph(self._settings, self._tensors, self._tokens.size, form, width=width)
+
+    def _compile(self, graph: Any, hint: str) -> Runner:
         return Runner(graph, half=self.precision != "float32" and has_bfloat16(), hint=hint)
 
     def _checked_digest(self) -> str:

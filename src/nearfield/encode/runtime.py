@@ -15,7 +15,8 @@ from nearfield.encode.protocol import Vectors
 
 _DEVICE = "CPU"
 
-Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
+Batch = tuple[NDArray[np.int64], ...]
+"""A graph's inputs."""
 
 
 def has_bfloat16() -> bool:

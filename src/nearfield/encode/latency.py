@@ -1,0 +1,100 @@
+"""Graphs for little at a time: a question has one of its width, and what is larger one for all shapes.
+
+A graph of a fixed width is a tenth to a quarter quicker than the one for all shapes, which besides prepares all its
+steps anew when the shape is another than the time before: that takes half as long as a question. Compiled apart, each
+graph would have weights of its own; branches of one model share them (docs/decisions/encoder-runtime.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from nearfield.encode.openvino import import_openvino
+from nearfield.encode.protocol import Vectors
+from nearfield.encode.runtime import Batch, Runner
+
+WIDTHS = (16, 24, 32)
+"""Tokens of a single text, padding included, that have a graph of their own: those of nearly all questions.
+
+Each takes a tenth of a second to compile for a model of six layers, and 8 MB.
+"""
+
+Build = Callable[[int | None], Any]
+"""Returns the graph for one text of a width, or the one for all shapes."""
+
+Compile = Callable[[Any], Runner]
+
+
+class LatencyGraphs:
+    """The graphs of an encoder for few texts or a single one; may be used from several threads at once.
+
+    A graph is compiled when it is asked for, so that a process with one question compiles one. At a question of a
+    second width, all are compiled together, and take the place of those before. A text's vector doesn't depend on
+    which were compiled before it: a branch computes what its graph computes alone.
+    """
+
+    def __init__(self, longest: int) -> None:
+        """`longest` is the model's limit, in tokens; wider graphs are left out."""
+        self._widths = tuple(width for width in WIDTHS if width <= longest)
+        self._lock = threading.Lock()
+        self._apart: dict[int | None, Runner] = {}
+        self._together: _Together | None = None
+
+    def runner(self, width: int | None, build: Build, compile_graph: Compile) -> LatencyRunner:
+        """Return what runs a single text of a width, or all shapes (None)."""
+        if width not in self._widths:
+            width = None
+        with self._lock:
+            if self._together is not None:
+                return self._together
+            if width not in self._apart:
+                if width is not None and self._apart.keys() - {None}:
+                    self._together = _Together(self._widths, build, compile_graph)
+                    self._apart.clear()
+                    return self._together
+                self._apart[width] = compile_graph(build(width))
+            return self._apart[width]
+
+
+class _Together:
+    """What runs the graphs of all widths and the one for all shapes, compiled as one."""
+
+    def __init__(self, widths: tuple[int, ...], build: Build, compile_graph: Compile) -> None:
+        self._all_shapes = np.zeros(1, np.int64)
+        self._widths = {width: np.array([width], np.int64) for width in widths}
+        self._runner = compile_graph(_branches(widths, build))
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Vectors]:
+        """As `Runner.run`."""
+        return self._runner.run((*batch, self._all_shapes) for batch in batches)
+
+    def run_one(self, batch: Batch) -> Vectors:
+        """As `Runner.run_one`, for one text."""
+        return self._runner.run_one((*batch, self._widths.get(batch[0].shape[1], self._all_shapes)))
+
+
+def _branches(widths: tuple[int, ...], build: Build) -> Any:
+    """Return the model of which a third input, int64 `(1,)`, tells the text's width, or that all shapes are meant."""
+    openvino = import_openvino()
+    ops = openvino.opset13
+    model = build(None)
+    for width in reversed(widths):
+        inputs = [ops.parameter(shape, np.int64) for shape in ([-1, -1], [-1], [1])]
+        branch = ops.if_op(ops.equal(inputs[2], ops.constant(np.array([width], np.int64))).output(0))
+        here = build(width)
+        branch.set_then_body(here)
+        branch.set_else_body(model)
+        for value, inner, other in zip_longest(inputs, here.get_parameters(), model.get_parameters()):
+            if other is not None:  # the graph for all shapes doesn't ask for the width
+                branch.set_input(value.output(0), inner, other)
+        vectors = branch.set_output(here.get_results()[0], model.get_results()[0])
+        model = openvino.Model([vectors], inputs)
+    return model
+
+
+LatencyRunner = Runner | _Together
