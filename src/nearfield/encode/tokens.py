@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.encode.words import Words
 from nearfield.errors import InvalidInput
 
 Ids = list[int]
@@ -46,6 +47,7 @@ class Tokens:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._path = path
+        words = Words.fit(self._tokenizer)
         self._before, self._after = self._special_tokens() if special else ([], [])
         self.size = self._size()
         self.special = len(self._before) + len(self._after)
@@ -57,6 +59,7 @@ class Tokens:
         if lower_case:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = InTurn([Lowercase(), *([own] if own is not None else [])])
+        self._words = Words(self._tokenizer) if words else None
 
     def _special_tokens(self) -> tuple[Ids, Ids]:
         with self._named_errors():
@@ -96,8 +99,12 @@ class Tokens:
         """Return the token ids of each text."""
         with self._named_errors():
             if len(texts) <= _FEW:
-                return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+                return [self._few(text) for text in texts]
             return [one.ids for one in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _few(self, text: str) -> Ids:
+        ids = self._words.ids(text) if self._words is not None else None
+        return self._tokenizer.encode(text, add_special_tokens=False).ids if ids is None else ids
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has."""
@@ -120,13 +127,13 @@ class Tokens:
                 f"{max_length}; its files must belong to the same model"
             )
         rows = [[*self._before, *one[:room], *self._after] for one in ids]
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        width = int(lengths.max())
+        lengths = [len(row) for row in rows]
+        width = max(lengths)
         if len(rows) == 1:
             width = min(max(-(-width // _WIDTHS) * _WIDTHS, _LEAST_WIDTH), max_length)
         matrix = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int64)
         self.check(matrix)
-        return matrix, lengths
+        return matrix, np.array(lengths, dtype=np.int64)
 
     def check(self, ids: NDArray[np.int64]) -> None:
         """Raise if an id isn't below `size`: what looks it up would read beyond its table.
