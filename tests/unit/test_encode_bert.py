@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nearfield.encode import bert as bert_module
-from nearfield.encode import load_encoder
+from nearfield.encode import latency, load_encoder
 from nearfield.encode.bert import BertEncoder
 from nearfield.encode.runtime import Runner
 from nearfield.encode.sentence_transformers import SentenceTransformersEncoder
@@ -150,8 +150,30 @@ def test_a_vector_does_not_depend_on_what_was_compiled_before(model: str, precis
     widths = [width for width in (16, 24, 32, 40) if width <= used.max_tokens + 2]
     calls = [*([of_width(used, width)] for width in widths), ["river", "how to build clusters ."]]
     together = [[used.encode_queries(texts) for texts in calls] for _ in range(2)][1]
+    assert used._latency._together is not None
     for texts, found in zip(calls, together, strict=True):
         np.testing.assert_array_equal(fresh().encode_queries(texts), found)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 0.0, 1.1])
+@pytest.mark.parametrize("what", ["run", "run_one"])
+def test_branches_that_compute_something_else_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, what: str, wrong: float
+) -> None:
+    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
+    assert isinstance(encoder, BertEncoder)
+    texts = [of_width(encoder, width) for width in (16, 24, 32, 40)]
+    wanted = [other.encode_queries([text]) for text in texts]
+    right: Any = getattr(latency._Together, what)
+    if what == "run":
+        monkeypatch.setattr(latency._Together, what, lambda *given: (found * wrong for found in right(*given)))
+    else:
+        monkeypatch.setattr(latency._Together, what, lambda *given: right(*given) * wrong)
+    compiled = note_compiled(encoder, monkeypatch)
+    for _ in range(2):
+        for text, vectors in zip(texts, wanted, strict=True):
+            np.testing.assert_array_equal(encoder.encode_queries([text]), vectors)
+    assert len(compiled) == 5  # the three widths, all shapes, and once all together
 
 
 def test_widths_beyond_the_models_limit_have_no_graph(small: BertEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ graph would have weights of its own; branches of one model share them (docs/deci
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -30,12 +30,18 @@ Build = Callable[[int | None], Any]
 Compile = Callable[[Any], Runner]
 
 
+APART = 0.05
+"""How far vectors of one text may lie apart, relative to their length: in bfloat16, paddings change 0.01 of them."""
+
+
 class LatencyGraphs:
     """The graphs of an encoder for few texts or a single one; may be used from several threads at once.
 
     A graph is compiled when it is asked for, so that a process with one question compiles one. At a question of a
     second width, all are compiled together, and take the place of those before. A text's vector doesn't depend on
     which were compiled before it: a branch computes what its graph computes alone.
+
+    Branches gave garbage in versions of OpenVINO before 2026.3. If they ever do again, graphs stay apart.
     """
 
     def __init__(self, longest: int) -> None:
@@ -44,21 +50,26 @@ class LatencyGraphs:
         self._lock = threading.Lock()
         self._apart: dict[int | None, Runner] = {}
         self._together: _Together | None = None
+        self._may_join = True
 
     def runner(self, width: int | None, build: Build, compile_graph: Compile) -> LatencyRunner:
         """Return what runs a single text of a width, or all shapes (None)."""
         if width not in self._widths:
             width = None
         with self._lock:
+            if width is not None and self._may_join and self._apart.keys() - {None, width}:
+                self._join(_Together(self._widths, build, compile_graph))
             if self._together is not None:
                 return self._together
             if width not in self._apart:
-                if width is not None and self._apart.keys() - {None}:
-                    self._together = _Together(self._widths, build, compile_graph)
-                    self._apart.clear()
-                    return self._together
                 self._apart[width] = compile_graph(build(width))
             return self._apart[width]
+
+    def _join(self, together: _Together) -> None:
+        self._may_join = False
+        if together.agrees(self._apart):
+            self._together = together
+            self._apart.clear()
 
 
 class _Together:
@@ -76,6 +87,18 @@ class _Together:
     def run_one(self, batch: Batch) -> Vectors:
         """As `Runner.run_one`, for one text."""
         return self._runner.run_one((*batch, self._widths.get(batch[0].shape[1], self._all_shapes)))
+
+    def agrees(self, apart: Mapping[int | None, Runner]) -> bool:
+        """Whether every branch has the vector of a text that a graph alone has, whatever its padding."""
+        width, alone = next((width, runner) for width, runner in apart.items() if width is not None)
+        wanted = alone.run_one(_probe(width))
+        found = [*map(self.run_one, map(_probe, self._widths)), *self.run([_probe(width)])]
+        return all(float(np.linalg.norm(one - wanted)) <= APART * float(np.linalg.norm(wanted)) for one in found)
+
+
+def _probe(width: int) -> Batch:
+    """Return a text of five tokens in so many places."""
+    return np.zeros((1, width), np.int64), np.array([5], np.int64)
 
 
 def _branches(widths: tuple[int, ...], build: Build) -> Any:
