@@ -171,7 +171,8 @@ class _Indexed:
         if query is None:
             return NOTHING, "no indexed document has a term of the query"
         total = self.documents
-        limit = k + 16 if allowed.count >= total else int(2.5 * k * total / allowed.count) + 64
+        # Short texts tie often: of 200,000 titles, an eighth more is enough for 95 of 100 queries, and 16 for half.
+        limit = k + k // 8 + 16 if allowed.count >= total else int(2.5 * k * total / allowed.count) + 64
         # Measured on 100,000 titles: 4 µs for each key that is asked for, 0.4 µs for each document of a wider search.
         if allowed.count < total and 4 * allowed.count < 0.4 * min(limit, total) + 500:
             return self._within(query, allowed), f"the {allowed.count} allowed documents by their keys"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfield.index.keys import distinct
+
 RECIPROCAL_RANK_CONSTANT = 60
 """As in Cormack, Clarke & Büttcher 2009, who found results insensitive to it."""
 
@@ -86,7 +88,7 @@ def _standardise(leg: Leg) -> tuple[NDArray[np.float64], float]:
 
 
 def _fuse(legs: Sequence[Leg], values: Sequence[tuple[NDArray[np.float64], float]]) -> Fused:
-    keys = np.unique(np.concatenate([leg.keys for leg in legs]))
+    keys = distinct(np.sort(np.concatenate([leg.keys for leg in legs])))
     contributions = np.empty((len(legs), len(keys)))
     for row, leg, (listed, unlisted) in zip(contributions, legs, values, strict=True):
         row[:] = unlisted

@@ -32,10 +32,17 @@ def best(keys: NDArray[np.int64], scores: NDArray[np.float64], k: int, names: Na
     equal = falling[1:] == falling[:-1]
     if not np.count_nonzero(equal):  # a quarter of the time of `any`
         return order
-    ties = np.flatnonzero(equal)
-    tied = np.union1d(ties, ties + 1)
-    doc_ids = np.empty(len(order), dtype=object)
-    doc_ids[:] = ""
-    doc_ids[tied] = names(keys[order[tied]])
-    by_name = np.array(sorted(range(len(order)), key=lambda i: (falling[i], doc_ids[i])), dtype=np.intp)
-    return order[by_name][:k]
+    tied = np.zeros(len(order), np.bool_)
+    tied[1:] = equal
+    tied[:-1] |= equal
+    doc_ids = names(keys[order[tied]])
+    by_name = np.zeros(len(order), np.intp)
+    by_name[tied] = _ranks(doc_ids)
+    return order[np.lexsort((by_name, falling))][:k]
+
+
+def _ranks(names: list[str]) -> NDArray[np.intp]:
+    """Return the place of each name among all, rising; of equal ones, in their order."""
+    ranks = np.empty(len(names), np.intp)
+    ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return ranks
