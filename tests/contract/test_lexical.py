@@ -186,6 +186,30 @@ def test_scores_over_index_and_memory_have_one_set_of_statistics(model, source, 
     assert model.folders.marker().documents == 300  # nothing was indexed meanwhile
 
 
+def test_terms_are_counted_once_while_nothing_is_written(model, source, small, monkeypatch):
+    model.put({f"d{i}": text_of(source) for i in range(300)})
+    model.reopen()
+    model.remove([f"d{i}" for i in range(30)])
+    monkeypatch.setattr(bm25_module, "COUNTED", 1000)
+    monkeypatch.setattr(bm25_module, "MOST_KEPT", 2)
+    run, limits = bm25_module._Indexed._run, []
+
+    def note(self, query, limit):
+        limits.append(limit)
+        return run(self, query, limit)
+
+    monkeypatch.setattr(bm25_module._Indexed, "_run", note)
+    query = next(query for query in QUERIES if len(set(query.split())) == 2)
+    first = model.search(query, k=10)
+    assert len(limits) == 3  # two terms, and the search
+    assert limits[2] == 30  # 10 and an eighth and 16, of which a tenth may be deleted
+    assert model.search(query, k=10) == first
+    assert len(limits) == 4
+    model.remove(["d30"])
+    model.search(query, k=10)
+    assert len(limits) == 7
+
+
 def check_against_its_statistics(model):
     folders = model.folders
     marker = folders.marker()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,64 @@ def test_branches_that_compute_something_else_are_not_used(
         for text, vectors in zip(texts, wanted, strict=True):
             np.testing.assert_array_equal(encoder.encode_queries([text]), vectors)
     assert len(compiled) == 5  # the three widths, all shapes, and once all together
+
+
+def test_graphs_stay_apart_if_they_cannot_be_compiled_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
+    assert isinstance(encoder, BertEncoder)
+    texts = [of_width(encoder, width) for width in (16, 24, 32, 40)]
+    wanted = [other.encode_queries([text]) for text in texts]
+    tried = []
+
+    def fail(*_: object) -> Any:
+        tried.append(1)
+        raise RuntimeError("Exception from src/inference")
+
+    monkeypatch.setattr(latency, "_branches", fail)
+    for _ in range(2):
+        for text, vectors in zip(texts, wanted, strict=True):
+            np.testing.assert_array_equal(encoder.encode_queries([text]), vectors)
+    assert len(tried) == 1
+
+
+def test_a_graph_that_is_there_is_used_while_others_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_encoder(MODELS / "mean-sqrt", precision="float32")
+    assert isinstance(encoder, BertEncoder)
+    short, long = (of_width(encoder, width) for width in (16, 24))
+    wanted = encoder.encode_queries([short])
+    joining, used, branches = Event(), Event(), latency._branches
+
+    def wait(*given: Any) -> Any:
+        joining.set()
+        assert used.wait(60)
+        return branches(*given)
+
+    monkeypatch.setattr(latency, "_branches", wait)
+    with ThreadPoolExecutor(1) as thread:
+        second = thread.submit(encoder.encode_queries, [long])
+        assert joining.wait(60)
+        np.testing.assert_array_equal(encoder.encode_queries([short]), wanted)
+        used.set()
+        assert second.result(60).shape == (1, encoder.dimension)
+    assert encoder._latency._together is not None
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_threads_that_ask_at_once_for_graphs_that_are_not_there(attempt: int) -> None:
+    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
+    assert isinstance(encoder, BertEncoder)
+    calls = [[of_width(encoder, width)] for width in (16, 24, 32, 40)] + [["river", "how to build"]]
+    wanted = [other.encode_queries(texts) for texts in calls]
+    start = Barrier(10)
+
+    def encode(number: int) -> None:
+        start.wait()
+        for place in range(number, number + 10):
+            found = encoder.encode_queries(calls[place % len(calls)])
+            np.testing.assert_array_equal(found, wanted[place % len(calls)])
+
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(encode, range(attempt, attempt + 10)))
 
 
 def test_widths_beyond_the_models_limit_have_no_graph(small: BertEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

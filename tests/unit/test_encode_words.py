@@ -68,6 +68,12 @@ def test_no_more_words_are_kept_than_said(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(words._known) <= 3
 
 
+def test_long_words_are_not_kept() -> None:
+    words = Words(TOKENIZER)
+    assert words.ids("deadbeef" * 8 + " deadbeef") == whole("deadbeef" * 8 + " deadbeef")
+    assert list(words._known) == ["deadbeef"]
+
+
 def test_a_word_is_tokenised_once() -> None:
     class Counting:
         def __init__(self) -> None:
@@ -110,6 +116,7 @@ def test_another_tokenizer_has_its_own_way(change: Callable[[Any], None]) -> Non
 @pytest.mark.parametrize("lower_case", [False, True])
 def test_tokenizers_of_all_families(model: str, lower_case: bool) -> None:
     tokens = Tokens(MODELS / model / "tokenizer.json", lower_case=lower_case)
+    assert (tokens._words is not None) == (model not in ("roberta", "xlm-roberta"))
     texts = ["How to build clusters.", "is the RIVER building?", "", "river [MASK] _x", "Straße", "a\tb"]
     wanted = [tokens._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     assert [tokens.ids([text])[0] for text in texts * 2] == wanted * 2

@@ -44,7 +44,7 @@ Given back after every 16 queries, it made each a twentieth slower, as what is l
 """
 
 FEW_TOKENS = 2048
-"""Up to so many tokens in a call use the graph compiled for latency, which is never in int8: there is little to gain.
+"""Up to so many tokens in a call use graphs compiled for latency, which are never in int8: there is little to gain.
 
 More are worth compiling one for throughput.
 """
@@ -163,10 +163,9 @@ class BertEncoder:
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dimension), np.float32)
-        if len(checked) == 1:
-            return self._encode_one(prompt + checked[0], many)
         place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
-        vectors = self._encode_distinct([prompt + text for text in place], many)
+        distinct = [prompt + text for text in place]
+        vectors = self._encode_one(distinct[0], many) if len(distinct) == 1 else self._encode_distinct(distinct, many)
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
 
     def _encode_one(self, text: str, many: Callable[[], Runner]) -> Vectors:
@@ -217,7 +216,7 @@ class BertEncoder:
     def _tokens(self) -> Tokens:
         return Tokens(self._folder / "tokenizer.json", lower_case=self._settings.lower_case)
 
-    # Each is compiled once, whatever the number of threads that ask first, and none waits for another.
+    # Each is compiled once, whatever the number of threads that ask first; none of the three waits for another.
 
     def _few(self, width: int | None = None) -> LatencyRunner:
         """For few texts, or for a single one of a width."""

@@ -1,14 +1,15 @@
 """Graphs for little at a time: a question has one of its width, and what is larger one for all shapes.
 
-A graph of a fixed width is a tenth to a quarter quicker than the one for all shapes, which besides prepares all its
-steps anew when the shape is another than the time before: that takes half as long as a question. Compiled apart, each
-graph would have weights of its own; branches of one model share them (docs/decisions/encoder-runtime.md).
+A graph of a fixed width is a tenth to a third quicker than the one for all shapes, which besides prepares all its steps
+anew when the shape is another than the time before: a question of 16 tokens then takes twice as long. Compiled apart,
+each graph has weights of its own; branches of one model share them (docs/decisions/encoder-runtime.md).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -38,10 +39,12 @@ class LatencyGraphs:
     """The graphs of an encoder for few texts or a single one; may be used from several threads at once.
 
     A graph is compiled when it is asked for, so that a process with one question compiles one. At a question of a
-    second width, all are compiled together, and take the place of those before. A text's vector doesn't depend on
-    which were compiled before it: a branch computes what its graph computes alone.
+    second width, all are compiled together, and take the place of those before; until then, who asks for one that is
+    there goes on with it. A text's vector doesn't depend on which were compiled before it: a branch computes what its
+    graph computes alone.
 
-    Branches gave garbage in versions of OpenVINO before 2026.3. If they ever do again, graphs stay apart.
+    Branches gave garbage in versions of OpenVINO before 2026.3. If they ever do again, or can't be compiled, graphs
+    stay apart.
     """
 
     def __init__(self, longest: int) -> None:
@@ -56,20 +59,28 @@ class LatencyGraphs:
         """Return what runs a single text of a width, or all shapes (None)."""
         if width not in self._widths:
             width = None
+        ready = self._ready(width)
+        if ready is not None:
+            return ready
         with self._lock:
-            if width is not None and self._may_join and self._apart.keys() - {None, width}:
-                self._join(_Together(self._widths, build, compile_graph))
-            if self._together is not None:
-                return self._together
-            if width not in self._apart:
-                self._apart[width] = compile_graph(build(width))
-            return self._apart[width]
+            ready = self._ready(width)
+            if ready is None and width is not None and self._may_join and self._apart.keys() - {None}:
+                self._join(build, compile_graph)
+                ready = self._together
+            if ready is None:
+                ready = self._apart[width] = compile_graph(build(width))
+            return ready
 
-    def _join(self, together: _Together) -> None:
+    def _ready(self, width: int | None) -> LatencyRunner | None:
+        return self._together or self._apart.get(width)
+
+    def _join(self, build: Build, compile_graph: Compile) -> None:
         self._may_join = False
-        if together.agrees(self._apart):
-            self._together = together
-            self._apart.clear()
+        with suppress(RuntimeError, MemoryError):  # OpenVINO raises no other
+            together = _Together(self._widths, build, compile_graph)
+            if together.agrees(self._apart):
+                self._together = together
+                self._apart = {}
 
 
 class _Together:
@@ -89,16 +100,18 @@ class _Together:
         return self._runner.run_one((*batch, self._widths.get(batch[0].shape[1], self._all_shapes)))
 
     def agrees(self, apart: Mapping[int | None, Runner]) -> bool:
-        """Whether every branch has the vector of a text that a graph alone has, whatever its padding."""
+        """Whether every branch has the vectors of texts that a graph alone has, whatever their padding."""
         width, alone = next((width, runner) for width, runner in apart.items() if width is not None)
-        wanted = alone.run_one(_probe(width))
-        found = [*map(self.run_one, map(_probe, self._widths)), *self.run([_probe(width)])]
-        return all(float(np.linalg.norm(one - wanted)) <= APART * float(np.linalg.norm(wanted)) for one in found)
+        wanted = np.concatenate([alone.run_one(text) for text in _probes(width)])
+        found = [np.concatenate([self.run_one(text) for text in _probes(other)]) for other in self._widths]
+        found += self.run([tuple(np.concatenate(parts) for parts in zip(*_probes(width), strict=True))])
+        least = APART * np.linalg.norm(wanted, axis=1)
+        return all((np.linalg.norm(vectors - wanted, axis=1) <= least).all() for vectors in found)
 
 
-def _probe(width: int) -> Batch:
-    """Return a text of five tokens in so many places."""
-    return np.zeros((1, width), np.int64), np.array([5], np.int64)
+def _probes(width: int) -> list[Batch]:
+    """Return texts of five and of eleven tokens, each in so many places."""
+    return [(np.arange(width)[np.newaxis] % 5, np.array([length], np.int64)) for length in (5, 11)]
 
 
 def _branches(widths: tuple[int, ...], build: Build) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 LONGEST = 300
 """Characters of a question; a longer text is tokenised as a whole."""
 
-MOST = 10_000
-"""Words that are kept, some 2 MB."""
+MOST, WIDEST = 10_000, 24
+"""How many words are kept, and of how many characters at most: some 2 MB."""
 
 _WORD = re.compile("[A-Za-z0-9]+|[^A-Za-z0-9 ]")
 
@@ -56,7 +56,8 @@ class Words:
 
     def _learn(self, word: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
-        if len(self._known) >= MOST:
-            self._known.clear()
-        self._known[word] = ids
+        if len(word) <= WIDEST:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[word] = ids
         return ids
