@@ -30,7 +30,6 @@ Build = Callable[[int | None], Any]
 
 Compile = Callable[[Any], Runner]
 
-
 APART = 0.05
 """How far vectors of one text may lie apart, relative to their length: in bfloat16, paddings change 0.01 of them."""
 

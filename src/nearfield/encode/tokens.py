@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfield.encode.words import Words
+from nearfield.encode.words import Words, is_word_piece
 from nearfield.errors import InvalidInput
 
 Ids = list[int]
@@ -22,7 +22,8 @@ _FEW = 4
 _LEAST_WIDTH, _WIDTHS = 16, 8
 """A single text's width is at least the one, and a multiple of the other.
 
-The runtime has a graph for each of the least, and elsewhere makes code for each width that it meets.
+The least ones have graphs of their own (`nearfield.encode.latency.WIDTHS`); elsewhere OpenVINO makes code for each
+width that it meets.
 """
 
 
@@ -34,8 +35,7 @@ class Tokens:
 
     def __init__(self, path: Path, *, lower_case: bool = False, special: bool = True) -> None:
         from tokenizers import Tokenizer
-        from tokenizers.models import WordPiece
-        from tokenizers.normalizers import BertNormalizer, Lowercase
+        from tokenizers.normalizers import Lowercase
         from tokenizers.normalizers import Sequence as InTurn
 
         try:
@@ -47,19 +47,16 @@ class Tokens:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._path = path
-        words = Words.fit(self._tokenizer)
         self._before, self._after = self._special_tokens() if special else ([], [])
         self.size = self._size()
         self.special = len(self._before) + len(self._after)
         # Each token of WordPiece stands for a character of its own, and BERT's normaliser makes no more characters of
         # one than it has bytes (most: a Hangul syllable's three letters). Of other tokenizers nothing is known.
-        self._bounded = isinstance(self._tokenizer.model, WordPiece) and isinstance(
-            self._tokenizer.normalizer, BertNormalizer | None
-        )
+        self._bounded = is_word_piece(self._tokenizer)
+        self._words = Words(self._tokenizer) if Words.fit(self._tokenizer) else None
         if lower_case:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = InTurn([Lowercase(), *([own] if own is not None else [])])
-        self._words = Words(self._tokenizer) if words else None
 
     def _special_tokens(self) -> tuple[Ids, Ids]:
         with self._named_errors():

@@ -14,6 +14,14 @@ MOST, WIDEST = 10_000, 24
 _WORD = re.compile("[A-Za-z0-9]+|[^A-Za-z0-9 ]")
 
 
+def is_word_piece(tokenizer: Any) -> bool:
+    """Whether a tokenizer is WordPiece over what BERT's normaliser makes of a text, or over the text as it is."""
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+
+    return isinstance(tokenizer.model, WordPiece) and isinstance(tokenizer.normalizer, BertNormalizer | None)
+
+
 class Words:
     """What a tokenizer of BERT's makes of words; may be used from several threads at once.
 
@@ -29,13 +37,10 @@ class Words:
     @staticmethod
     def fit(tokenizer: Any) -> bool:
         """Whether a tokenizer cuts text in this way."""
-        from tokenizers.models import WordPiece
-        from tokenizers.normalizers import BertNormalizer
         from tokenizers.pre_tokenizers import BertPreTokenizer
 
         return (
-            isinstance(tokenizer.model, WordPiece)
-            and isinstance(tokenizer.normalizer, BertNormalizer | None)
+            is_word_piece(tokenizer)
             and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
             # These are looked for in what the normaliser makes of a text.
             and not any(token.normalized for token in tokenizer.get_added_tokens_decoder().values())
