@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Event
-from typing import Any
 
 import numpy as np
 import pytest
 
 from nearfield.encode import bert as bert_module
-from nearfield.encode import latency, load_encoder
+from nearfield.encode import load_encoder
 from nearfield.encode.bert import BertEncoder
-from nearfield.encode.runtime import Runner
 from nearfield.encode.sentence_transformers import SentenceTransformersEncoder
 from nearfield.encode.tokens import Tokens
 from nearfield.errors import InvalidInput, MissingDependency
@@ -88,164 +85,17 @@ def test_several_threads_at_once(small: BertEncoder, monkeypatch: pytest.MonkeyP
             np.testing.assert_allclose(found, right, atol=1e-5)
 
 
-def note_compiled(encoder: BertEncoder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that will tell for what graphs are compiled."""
-    hints: list[str] = []
-    compile_graph = encoder._compile
-
-    def note(graph: Any, hint: str) -> Runner:
-        hints.append(hint)
-        return compile_graph(graph, hint)
-
-    monkeypatch.setattr(encoder, "_compile", note)
-    return hints
-
-
-@pytest.mark.parametrize(("few", "hint"), [(4, "THROUGHPUT"), (5, "LATENCY")])
+@pytest.mark.parametrize(("few", "graph"), [(4, "_throughput"), (5, "_latency")])
 def test_a_long_text_alone_has_the_graph_for_many(
-    small: BertEncoder, monkeypatch: pytest.MonkeyPatch, few: int, hint: str
+    small: BertEncoder, monkeypatch: pytest.MonkeyPatch, few: int, graph: str
 ) -> None:
     wanted = load_encoder(MODELS / "mean", precision="float32").encode_queries(["how to build", "river"])[0]
     monkeypatch.setattr(bert_module, "FEW_TOKENS", few)
-    compiled = note_compiled(small, monkeypatch)
     found = small.encode_queries(["how to build"])  # five tokens with [CLS] and [SEP]
     assert found.shape == (1, small.dimension)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[0], wanted, atol=1e-5)
-    assert compiled == [hint]
-
-
-def of_width(encoder: BertEncoder, width: int) -> str:
-    """Return a text of so many tokens, padding to a multiple of eight included."""
-    texts = [" ".join(["river"] * words) for words in range(1, width)]
-    counts = encoder.count_tokens(texts)
-    return next(text for text, tokens in zip(texts, counts, strict=True) if width - 8 < tokens + 2 <= width)
-
-
-def test_a_question_compiles_one_graph_and_the_second_width_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_encoder(MODELS / "mean-sqrt", precision="float32")
-    assert isinstance(encoder, BertEncoder)
-    texts = {width: of_width(encoder, width) for width in (16, 24, 32, 40)}
-    compiled = note_compiled(encoder, monkeypatch)
-    encoder.encode_queries([texts[24]])
-    encoder.encode_queries([texts[24] + "?"])
-    assert len(compiled) == 1
-    encoder.encode_queries(["river", texts[16]])  # several: the graph for all shapes
-    encoder.encode_queries([texts[40]])  # wider than those with a graph of their own
-    assert len(compiled) == 2
-    for text in texts.values():
-        encoder.encode_queries([text])
-    encoder.encode_documents(["river", texts[16]])
-    assert len(compiled) == 3
-
-
-@pytest.mark.parametrize(
-    ("model", "precision"),
-    [("default", "auto"), ("lasttoken", "auto")]
-    + [(model, "float32") for model in ("mean-sqrt", "lasttoken", "all-poolings", "mpnet", "xlm-roberta")],
-)
-def test_a_vector_does_not_depend_on_what_was_compiled_before(model: str, precision: str) -> None:
-    def fresh() -> BertEncoder:
-        encoder = load_encoder(None if model == "default" else MODELS / model, precision=precision)
-        assert isinstance(encoder, BertEncoder)
-        return encoder
-
-    used = fresh()
-    widths = [width for width in (16, 24, 32, 40) if width <= used.max_tokens + 2]
-    calls = [*([of_width(used, width)] for width in widths), ["river", "how to build clusters ."]]
-    together = [[used.encode_queries(texts) for texts in calls] for _ in range(2)][1]
-    assert used._latency._together is not None
-    for texts, found in zip(calls, together, strict=True):
-        np.testing.assert_array_equal(fresh().encode_queries(texts), found)
-
-
-@pytest.mark.parametrize("wrong", [np.nan, 0.0, 1.1])
-@pytest.mark.parametrize("what", ["run", "run_one"])
-def test_branches_that_compute_something_else_are_not_used(
-    monkeypatch: pytest.MonkeyPatch, what: str, wrong: float
-) -> None:
-    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
-    assert isinstance(encoder, BertEncoder)
-    texts = [of_width(encoder, width) for width in (16, 24, 32, 40)]
-    wanted = [other.encode_queries([text]) for text in texts]
-    right: Any = getattr(latency._Together, what)
-    if what == "run":
-        monkeypatch.setattr(latency._Together, what, lambda *given: (found * wrong for found in right(*given)))
-    else:
-        monkeypatch.setattr(latency._Together, what, lambda *given: right(*given) * wrong)
-    compiled = note_compiled(encoder, monkeypatch)
-    for _ in range(2):
-        for text, vectors in zip(texts, wanted, strict=True):
-            np.testing.assert_array_equal(encoder.encode_queries([text]), vectors)
-    assert len(compiled) == 5  # the three widths, all shapes, and once all together
-
-
-def test_graphs_stay_apart_if_they_cannot_be_compiled_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
-    assert isinstance(encoder, BertEncoder)
-    texts = [of_width(encoder, width) for width in (16, 24, 32, 40)]
-    wanted = [other.encode_queries([text]) for text in texts]
-    tried = []
-
-    def fail(*_: object) -> Any:
-        tried.append(1)
-        raise RuntimeError("Exception from src/inference")
-
-    monkeypatch.setattr(latency, "_branches", fail)
-    for _ in range(2):
-        for text, vectors in zip(texts, wanted, strict=True):
-            np.testing.assert_array_equal(encoder.encode_queries([text]), vectors)
-    assert len(tried) == 1
-
-
-def test_a_graph_that_is_there_is_used_while_others_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_encoder(MODELS / "mean-sqrt", precision="float32")
-    assert isinstance(encoder, BertEncoder)
-    short, long = (of_width(encoder, width) for width in (16, 24))
-    wanted = encoder.encode_queries([short])
-    joining, used, branches = Event(), Event(), latency._branches
-
-    def wait(*given: Any) -> Any:
-        joining.set()
-        assert used.wait(60)
-        return branches(*given)
-
-    monkeypatch.setattr(latency, "_branches", wait)
-    with ThreadPoolExecutor(1) as thread:
-        second = thread.submit(encoder.encode_queries, [long])
-        assert joining.wait(60)
-        np.testing.assert_array_equal(encoder.encode_queries([short]), wanted)
-        used.set()
-        assert second.result(60).shape == (1, encoder.dimension)
-    assert encoder._latency._together is not None
-
-
-@pytest.mark.parametrize("attempt", range(3))
-def test_threads_that_ask_at_once_for_graphs_that_are_not_there(attempt: int) -> None:
-    encoder, other = (load_encoder(MODELS / "mean-sqrt", precision="float32") for _ in range(2))
-    assert isinstance(encoder, BertEncoder)
-    calls = [[of_width(encoder, width)] for width in (16, 24, 32, 40)] + [["river", "how to build"]]
-    wanted = [other.encode_queries(texts) for texts in calls]
-    start = Barrier(10)
-
-    def encode(number: int) -> None:
-        start.wait()
-        for place in range(number, number + 10):
-            found = encoder.encode_queries(calls[place % len(calls)])
-            np.testing.assert_array_equal(found, wanted[place % len(calls)])
-
-    with ThreadPoolExecutor(10) as threads:
-        list(threads.map(encode, range(attempt, attempt + 10)))
-
-
-def test_widths_beyond_the_models_limit_have_no_graph(small: BertEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert small.max_tokens == 22  # a 25th token would have no position
-    texts = [*(of_width(small, width) for width in (16, 24)), "river " * 40]
-    widths, build = set(), small._build
-    monkeypatch.setattr(small, "_build", lambda width: [widths.add(width), build(width)][1])
-    for text in texts:
-        small.encode_queries([text])
-    assert widths == {None, 16, 24}
+    assert {"_throughput", "_latency"} & set(vars(small)) == {graph}
 
 
 def test_vectors_of_one_text_stay_as_they_were_when_the_next_is_encoded(small: BertEncoder) -> None:

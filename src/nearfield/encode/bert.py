@@ -20,7 +20,6 @@ from nearfield.encode.head import HeadWeights
 from nearfield.encode.int8.graph import int8_form
 from nearfield.encode.int8.kept import ranges_of
 from nearfield.encode.int8.ranges import calibrate
-from nearfield.encode.latency import LatencyGraphs, LatencyRunner
 from nearfield.encode.model_identity import model_identity
 from nearfield.encode.precision import check_precision, choose_precision
 from nearfield.encode.protocol import Vectors
@@ -44,7 +43,7 @@ Given back after every 16 queries, it made each a twentieth slower, as what is l
 """
 
 FEW_TOKENS = 2048
-"""Up to so many tokens in a call use graphs compiled for latency, which are never in int8: there is little to gain.
+"""Up to so many tokens in a call use the graph compiled for latency, which is never in int8: there is little to gain.
 
 More are worth compiling one for throughput.
 """
@@ -94,8 +93,7 @@ class BertEncoder:
         self._weights = Weights(self._folder / "model.safetensors")
         self._head = HeadWeights(self._folder, self._settings.head)
         self._let_go_at = 0.0
-        self._latency = LatencyGraphs(self._settings.max_length)
-        self._locks = {name: threading.Lock() for name in ("many", "bulk")}
+        self._locks = {name: threading.Lock() for name in ("one", "many", "bulk")}
 
     @property
     def name(self) -> str:
@@ -163,15 +161,16 @@ class BertEncoder:
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dimension), np.float32)
+        if len(checked) == 1:
+            return self._encode_one(prompt + checked[0], many)
         place = {text: row for row, text in enumerate(dict.fromkeys(checked))}
-        distinct = [prompt + text for text in place]
-        vectors = self._encode_one(distinct[0], many) if len(distinct) == 1 else self._encode_distinct(distinct, many)
+        vectors = self._encode_distinct([prompt + text for text in place], many)
         return vectors if len(place) == len(checked) else vectors[[place[text] for text in checked]]
 
     def _encode_one(self, text: str, many: Callable[[], Runner]) -> Vectors:
         """As `_encode_distinct` for one text: somebody waits for a query."""
         batch = self._tokens.matrix(self._tokens.ids([text]), self._settings.max_length)
-        runner = self._few(width=batch[0].shape[1]) if batch[1][0] <= FEW_TOKENS else many()
+        runner = self._one if batch[1][0] <= FEW_TOKENS else many()
         vectors = runner.run_one(batch)
         self._after_call()
         return vectors
@@ -181,7 +180,7 @@ class BertEncoder:
         rows: deque[NDArray[np.intp]] = deque()
         first = self._tokens.ids(texts[:BLOCK])
         tokens = sum(min(len(one) + self._tokens.special, self._settings.max_length) for one in first)
-        runner = self._few() if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
+        runner = self._one if len(texts) <= BLOCK and tokens <= FEW_TOKENS else many()
         for encoded in runner.run(self._batches(texts, first, rows)):
             vectors[rows.popleft()] = encoded
         self._after_call()
@@ -216,11 +215,13 @@ class BertEncoder:
     def _tokens(self) -> Tokens:
         return Tokens(self._folder / "tokenizer.json", lower_case=self._settings.lower_case)
 
-    # Each is compiled once, whatever the number of threads that ask first; none of the three waits for another.
+    # Each is compiled once, whatever the number of threads that ask first, and none waits for another.
 
-    def _few(self, width: int | None = None) -> LatencyRunner:
-        """For few texts, or for a single one of a width."""
-        return self._latency.runner(width, self._build, partial(self._compile, hint="LATENCY"))
+    @property
+    def _one(self) -> Runner:
+        """For few texts."""
+        with self._locks["one"]:
+            return self._latency
 
     @property
     def _many(self) -> Runner:
@@ -237,23 +238,24 @@ class BertEncoder:
             return self._rounded
 
     @cached_property
+    def _latency(self) -> Runner:
+        return self._compile("LATENCY")
+
+    @cached_property
     def _throughput(self) -> Runner:
-        return self._compile(self._build(), hint="THROUGHPUT")
+        return self._compile("THROUGHPUT")
 
     @cached_property
     def _rounded(self) -> Runner:
         measure = partial(calibrate, self._settings, self._tensors, self._tokens)
-        form = int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure))
-        return self._compile(self._build(form=form), hint="THROUGHPUT")
+        return self._compile("THROUGHPUT", int8_form(ranges_of(self._weights.digest, self._tokenizer_digest, measure)))
 
     @property
     def _tensors(self) -> Tensors:
         return self._weights.tensors | self._head.tensors
 
-    def _build(self, width: int | None = None, form: Form | None = None) -> Any:
-        return build_graph(self._settings, self._tensors, self._tokens.size, form, width=width)
-
-    def _compile(self, graph: Any, hint: str) -> Runner:
+    def _compile(self, hint: str, form: Form | None = None) -> Runner:
+        graph = build_graph(self._settings, self._tensors, self._tokens.size, form)
         return Runner(graph, half=self.precision != "float32" and has_bfloat16(), hint=hint)
 
     def _checked_digest(self) -> str:

@@ -23,14 +23,12 @@ Tensors = dict[str, NDArray[np.float32]]
 Node = Any  # openvino is untyped here: it is imported on first use
 
 
-def build_graph(
-    settings: ModelSettings, tensors: Tensors, vocabulary: int, form: Form | None = None, *, width: int | None = None
-) -> Any:
+def build_graph(settings: ModelSettings, tensors: Tensors, vocabulary: int, form: Form | None = None) -> Any:
     """Return the model: ids int64 `(n, length)` and lengths int64 `(n,)` → vectors float32 `(n, dimension)`.
 
     Ids are padded on the right; what stands at `lengths` and beyond changes nothing. Constants share the tensors'
     memory. `tensors` are those of model.safetensors and of `HeadWeights`. `form` makes the `Graph`, in float32 if it
-    is not given. With `width`, the model is for one text of this length only, which is quicker.
+    is not given.
 
     Raises:
         InvalidInput: a tensor is missing, or has another shape than config.json implies; there are fewer word
@@ -40,10 +38,7 @@ def build_graph(
     ops = openvino.opset13
     ids = ops.parameter([-1, -1], np.int64, name="ids")
     lengths = ops.parameter([-1], np.int64, name="lengths")
-    inputs = [ids, lengths]
     graph = (form or Graph)(ops, _plain_names(tensors, settings.shape.family.prefix), settings)
-    if width is not None:
-        ids, lengths = ops.reshape(ids, graph.integers(1, width), False), ops.reshape(lengths, graph.integers(1), False)
     places = graph.places(ids)
     present = ops.less(graph.unsqueeze(places, 0), graph.unsqueeze(lengths, 1))  # (n, length)
     bias = graph.unsqueeze(ops.select(present, graph.number(0.0), graph.number(-1e9)), (1, 2))
@@ -55,7 +50,7 @@ def build_graph(
         tokens = graph.layer(tokens, bias, layer)
     pooled = [pool(graph, tokens, present, lengths, pooling) for pooling in settings.poolings]
     vectors = graph.finish(pooled[0] if len(pooled) == 1 else ops.concat(pooled, 1))
-    return openvino.Model([vectors], inputs, settings.shape.model_type)
+    return openvino.Model([vectors], [ids, lengths], settings.shape.model_type)
 
 
 def _plain_names(tensors: Tensors, prefix: str) -> Tensors:

@@ -22,23 +22,17 @@ def pool(graph: Graph, tokens: Node, present: Node, lengths: Node, pooling: str)
         absent = graph.unsqueeze(ops.select(present, graph.number(0.0), graph.number(-1e9)), 2)
         return ops.reduce_max(ops.add(tokens, absent), graph.integers(1))
     if pooling == "lasttoken":
-        # OpenVINO's Gather takes another token than the last of a text whose width is fixed.
-        last = graph.unsqueeze(ops.subtract(lengths, graph.integers(1)), 1)
-        return _sum(graph, tokens, ops.convert(ops.equal(graph.unsqueeze(graph.places(present), 0), last), "f32"))
+        last = ops.subtract(lengths, graph.integers(1))
+        return ops.gather(tokens, last, graph.scalar(1), batch_dims=1)
+    # As a product, (n, 1, length) × (n, length, hidden): one pass, and padding has weight 0.
     weights = ops.select(present, _token_weights(graph, present, pooling), graph.number(0.0))
-    total = _sum(graph, tokens, weights)
+    total = ops.squeeze(ops.matmul(graph.unsqueeze(weights, 1), tokens, False, False), graph.integers(1))
     count = ops.convert(lengths, "f32")
     if pooling == "mean_sqrt_len_tokens":
         count = ops.sqrt(count)
     elif pooling == "weightedmean":
         count = ops.reduce_sum(weights, graph.integers(1))
     return ops.divide(total, graph.unsqueeze(count, 1))
-
-
-def _sum(graph: Graph, tokens: Node, weights: Node) -> Node:
-    """Return the weighted sum of the tokens' vectors, as a product, (n, 1, length) × (n, length, hidden): one pass."""
-    ops = graph.ops
-    return ops.squeeze(ops.matmul(graph.unsqueeze(weights, 1), tokens, False, False), graph.integers(1))
 
 
 def _token_weights(graph: Graph, present: Node, pooling: str) -> Node:

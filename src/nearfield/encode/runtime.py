@@ -15,8 +15,7 @@ from nearfield.encode.protocol import Vectors
 
 _DEVICE = "CPU"
 
-Batch = tuple[NDArray[np.int64], ...]
-"""A graph's inputs."""
+Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def has_bfloat16() -> bool:
